@@ -1,0 +1,22 @@
+//! The words of the house: ids, media time, windows, records and coverage.
+//!
+//! Everything here is a value: no I/O, no async, no GStreamer, no tensors. Every other room speaks
+//! in these types, so a rule that several rooms must keep is kept here, once.
+
+mod coverage;
+mod cutter;
+mod embedding;
+mod frame;
+mod id;
+mod record;
+mod span;
+mod window;
+
+pub use coverage::{ClipState, Coverage, CoverageSummary, LostReason, Run};
+pub use cutter::{Cut, Cutter, PartialClip, TimedFrame};
+pub use embedding::{Embedding, NoDirection};
+pub use frame::{FrameSizeError, RgbFrame};
+pub use id::{ClipId, Fingerprint, InvalidId, SourceId};
+pub use record::{ClipRecord, CoverageRecord, MediaRef, ModelRef, RECORD_VERSION, WireError};
+pub use span::{Clock, NANOS_PER_SECOND, Span, UtcStart};
+pub use window::{Rate, SlidingWindow, WindowError, WindowSpec};
