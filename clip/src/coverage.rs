@@ -229,6 +229,26 @@ impl Coverage {
     }
 }
 
+/// The same entries give the same runs, in whatever order they come.
+impl FromIterator<(Span, ClipState)> for Coverage {
+    fn from_iter<I: IntoIterator<Item = (Span, ClipState)>>(entries: I) -> Self {
+        let mut entries: Vec<_> = entries.into_iter().collect();
+        entries.sort_by_key(|(clip, state)| (clip.start_ns, *state));
+        entries.dedup_by_key(|(clip, _)| clip.start_ns);
+        let mut coverage = Self::default();
+        for (clip, state) in entries {
+            coverage.insert(Run {
+                first_ns: clip.start_ns,
+                step_ns: 0,
+                clips: 1,
+                clip_ns: clip.duration_ns(),
+                state,
+            });
+        }
+        coverage
+    }
+}
+
 /// Adds `span` to `taken`, which stays sorted and disjoint; returns the time it added.
 fn cover(taken: &mut Vec<Span>, span: Span) -> u64 {
     if span.duration_ns() == 0 {
@@ -316,7 +336,13 @@ mod tests {
                 let expected = map.values().filter(|held| **held == state).count() as u64;
                 prop_assert_eq!(coverage.clips(|held| held == state), expected);
             }
+            let rebuilt: Coverage =
+                map.iter().rev().map(|(start, state)| (clip(*start), *state)).collect();
+            for start in 0..40 {
+                prop_assert_eq!(rebuilt.state_of(clip(start).start_ns), map.get(&start).copied());
+            }
             let summary = coverage.summary(Span::new(0, 1000));
+            prop_assert_eq!(&summary, &rebuilt.summary(Span::new(0, 1000)));
             let instants = |wanted: ClipState| (0..200u64).filter(|instant| {
                 let best = map.iter()
                     .filter(|(start, _)| (**start * 4..**start * 4 + 8).contains(instant))

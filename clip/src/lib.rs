@@ -9,6 +9,7 @@ mod embedding;
 mod frame;
 mod id;
 mod record;
+mod source;
 mod span;
 mod window;
 
@@ -18,5 +19,6 @@ pub use embedding::{Embedding, NoDirection};
 pub use frame::{FrameSizeError, RgbFrame};
 pub use id::{ClipId, Fingerprint, InvalidId, SourceId};
 pub use record::{ClipRecord, CoverageRecord, MediaRef, ModelRef, RECORD_VERSION, WireError};
+pub use source::{FileStamp, SourceKind, SourceRecord};
 pub use span::{Clock, NANOS_PER_SECOND, Span, UtcStart};
 pub use window::{Rate, SlidingWindow, WindowError, WindowSpec};

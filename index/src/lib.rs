@@ -1,0 +1,134 @@
+//! Where clips rest: Qdrant's engine in process, and its exact in-memory twin.
+//!
+//! Clips go in through [`KeepClips`] and come out through [`FindClips`]. [`EmbeddedIndex`] keeps
+//! them in a folder, [`MemoryIndex`] holds them in memory and compares every one: the yardstick.
+//! [`contract`] holds the promises that both keep. The [`Ledger`] beside an index says what became
+//! of every clip of every source, and marks nothing as indexed before the index has it on disk.
+//!
+//! On disk, below the data directory:
+//!
+//! ```text
+//! index/in-use                     locked by the process that has the index open; holds its id
+//! index/<fingerprint>/manifest.json  format, model, dimension
+//! index/<fingerprint>/ledger.redb    sources and coverage
+//! index/<fingerprint>/clips/         vectors, payload and their indexes
+//! ```
+
+pub mod contract;
+mod embedded;
+mod error;
+mod filter;
+mod ledger;
+mod memory;
+mod remove;
+
+use async_trait::async_trait;
+use footage_clip::{ClipId, ClipRecord, Embedding, MediaRef, ModelRef, SourceId, Span};
+
+pub use embedded::{
+    Collection, EmbeddedIndex, EmbeddedSettings, FORMAT_VERSION, Manifest, index_folder,
+};
+pub use error::{IndexError, Refusal};
+pub use filter::{Filter, MediaRange, UtcRange};
+pub use ledger::{KnownFile, Ledger, LedgerError};
+pub use memory::MemoryIndex;
+pub use remove::{finish_removals, remove_source};
+
+/// Takes clips in.
+#[async_trait]
+pub trait KeepClips: Send + Sync {
+    /// Keeps clips by their id: one that is there already is replaced. All of `clips` are kept, or,
+    /// with [`IndexError::Refused`], none of them. They can be found at once; they survive a crash
+    /// for certain only after [`flush`](Self::flush).
+    async fn keep(&self, clips: &[ClipRecord]) -> Result<(), IndexError>;
+
+    /// Resolves once everything kept and removed before is on disk.
+    async fn flush(&self) -> Result<(), IndexError>;
+
+    /// Removes every clip of a source, thumbnails included. Returns how many there were.
+    async fn remove_source(&self, source_id: &SourceId) -> Result<u64, IndexError>;
+
+    /// Brings the index into the shape that is fastest to search. May take minutes; searching and
+    /// keeping go on meanwhile.
+    async fn optimize(&self) -> Result<(), IndexError>;
+}
+
+/// Finds clips.
+#[async_trait]
+pub trait FindClips: Send + Sync {
+    /// The model whose embeddings these are. No other model's query may be asked.
+    fn model(&self) -> &ModelRef;
+
+    /// The clips nearest to `query`, best first and at equal scores by id; at most `limit`.
+    async fn find(
+        &self,
+        query: &Embedding,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<Hit>, IndexError>;
+
+    /// The records of those of `ids` that are there, in the order asked.
+    async fn get(&self, ids: &[ClipId], with: With) -> Result<Vec<StoredClip>, IndexError>;
+
+    /// A clip's small JPEG; none where the clip has none, or is not there.
+    async fn thumbnail(&self, id: ClipId) -> Result<Option<Vec<u8>>, IndexError>;
+
+    /// Number of clips that a filter accepts.
+    async fn count(&self, filter: &Filter) -> Result<u64, IndexError>;
+
+    /// Ids of a source's clips in ascending order: the first `limit` that come after `after`.
+    async fn ids(
+        &self,
+        source_id: &SourceId,
+        after: Option<ClipId>,
+        limit: usize,
+    ) -> Result<Vec<ClipId>, IndexError>;
+}
+
+/// A clip found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// The clip.
+    pub clip_id: ClipId,
+    /// The camera or file.
+    pub source_id: SourceId,
+    /// Place in the source's time.
+    pub span: Span,
+    /// Cosine between query and clip, -1 to 1.
+    pub score: f32,
+    /// Where the footage is kept.
+    pub media: Option<MediaRef>,
+    /// Count of the clip within its source, from 0.
+    pub seq: u64,
+    /// A description in words, where there is one.
+    pub caption: Option<String>,
+    /// The model that made the clip's embedding.
+    pub model: ModelRef,
+}
+
+/// What [`FindClips::get`] loads beside a clip's description.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct With {
+    /// The embedding.
+    pub embedding: bool,
+    /// The small JPEG.
+    pub thumbnail: bool,
+}
+
+impl With {
+    /// Everything that was kept.
+    pub const ALL: Self = Self { embedding: true, thumbnail: true };
+}
+
+/// A clip as it rests in the index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredClip {
+    /// The clip; its `score` is 1.
+    pub hit: Hit,
+    /// How the clip was cut.
+    pub window: footage_clip::WindowSpec,
+    /// The embedding, where asked for.
+    pub embedding: Option<Embedding>,
+    /// The small JPEG, where asked for and there.
+    pub thumbnail: Option<Vec<u8>>,
+}

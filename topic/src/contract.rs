@@ -1,0 +1,1 @@
+//! The promises every topic must keep, as functions that a topic's tests call.

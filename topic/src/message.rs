@@ -1,0 +1,60 @@
+//! What travels through a topic.
+
+use std::fmt;
+
+use footage_clip::{ClipRecord, CoverageRecord, SourceId, SourceRecord};
+
+/// One message. Messages of one source keep their order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TopicMessage {
+    /// A clip to keep.
+    Clip(ClipRecord),
+    /// A clip that ended otherwise: gated, or lost.
+    Coverage(CoverageRecord),
+    /// A source: published when work on it begins, and again when it ends.
+    Source(SourceRecord),
+}
+
+impl TopicMessage {
+    /// The source it belongs to: the key that keeps its order.
+    pub fn source_id(&self) -> &SourceId {
+        match self {
+            Self::Clip(clip) => &clip.source_id,
+            Self::Coverage(coverage) => &coverage.source_id,
+            Self::Source(source) => &source.source_id,
+        }
+    }
+}
+
+/// Names the message in an error.
+impl fmt::Display for TopicMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clip(clip) => write!(f, "clip {}", clip.clip_id),
+            Self::Coverage(coverage) => write!(
+                f,
+                "the state of the clip of source `{}` at {} ns",
+                coverage.source_id, coverage.span.start_ns
+            ),
+            Self::Source(source) => write!(f, "source `{}`", source.source_id),
+        }
+    }
+}
+
+impl From<ClipRecord> for TopicMessage {
+    fn from(clip: ClipRecord) -> Self {
+        Self::Clip(clip)
+    }
+}
+
+impl From<CoverageRecord> for TopicMessage {
+    fn from(coverage: CoverageRecord) -> Self {
+        Self::Coverage(coverage)
+    }
+}
+
+impl From<SourceRecord> for TopicMessage {
+    fn from(source: SourceRecord) -> Self {
+        Self::Source(source)
+    }
+}
