@@ -32,6 +32,16 @@ impl Embedding {
         Ok(Self(values.into_boxed_slice()))
     }
 
+    /// Takes back what [`as_slice`](Self::as_slice) gave: values that are of unit length already
+    /// are kept to the bit, others are scaled.
+    pub fn restore(values: Vec<f32>) -> Result<Self, NoDirection> {
+        let norm = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        if (norm - 1.0).abs() < 1e-5 {
+            return Ok(Self(values.into_boxed_slice()));
+        }
+        Self::normalise(values)
+    }
+
     /// Number of values, P.
     pub fn dim(&self) -> usize {
         self.0.len()
@@ -83,13 +93,8 @@ impl<'de> Deserialize<'de> for Embedding {
                 bytes.len()
             )));
         }
-        let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-        let norm = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
-        // Values that are of unit length already are kept to the bit.
-        if (norm - 1.0).abs() < 1e-5 {
-            return Ok(Self(values.into_boxed_slice()));
-        }
-        Self::normalise(values).map_err(D::Error::custom)
+        let values = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+        Self::restore(values).map_err(D::Error::custom)
     }
 }
 

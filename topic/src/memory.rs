@@ -176,3 +176,30 @@ impl fmt::Debug for MemoryTopic {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::topic_contract!(|capacity| Arc::new(MemoryTopic::new(capacity)) as Arc<dyn Topic>);
+
+    #[tokio::test]
+    async fn memory_is_given_back_at_every_commit() {
+        use footage_clip::{ClipState, CoverageRecord, SourceId, Span};
+
+        let topic = MemoryTopic::new(NonZeroUsize::new(2).unwrap());
+        let mut follower = topic.follow().await.unwrap();
+        for start in 0..100 {
+            let message = CoverageRecord {
+                source_id: SourceId::try_new("gate").unwrap(),
+                span: Span::new(start, start + 1),
+                state: ClipState::Gated,
+            };
+            topic.publish(message.into()).await.unwrap();
+            assert_eq!(topic.uncommitted(), 1);
+            let delivery = follower.receive().await.unwrap().unwrap();
+            follower.commit(delivery.position).await.unwrap();
+            assert_eq!(topic.uncommitted(), 0);
+        }
+    }
+}
