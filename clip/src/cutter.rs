@@ -69,6 +69,11 @@ impl<F: Clone> Cutter<F> {
         })
     }
 
+    /// Whether the stream was interrupted before a frame of this time: it would begin a new run.
+    pub fn breaks_at(&self, time_ns: u64) -> bool {
+        self.last.as_ref().is_some_and(|last| self.interrupts(last, time_ns))
+    }
+
     /// Takes the next frame, shown from `time_ns` on, and returns the clips it completes, oldest
     /// first.
     pub fn push(&mut self, time_ns: u64, frame: F) -> Vec<Cut<F>> {
