@@ -107,7 +107,7 @@ pub enum IndexError {
 }
 
 /// What is wrong with an embedding.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// Its length is not that of this index.
     #[error("its embedding has {found} values, this index holds {needed}")]
@@ -117,12 +117,9 @@ pub enum Refusal {
         /// Values needed.
         needed: usize,
     },
-    /// A value is NaN or infinite.
-    #[error("its embedding holds a value that is not finite")]
-    NotFinite,
-    /// It points nowhere, or is not of unit length.
-    #[error("its embedding has length {0}, not 1")]
-    Length(String),
+    /// It points nowhere, holds a value that is no number, or was never scaled.
+    #[error("its embedding is of length {0}, where only unit vectors can be compared")]
+    Length(f32),
     /// It was made by another model.
     #[error("it was embedded by model {found}, this index holds model {needed}")]
     Model {

@@ -14,6 +14,7 @@
 //! index/<fingerprint>/clips/         vectors, payload and their indexes
 //! ```
 
+mod collection;
 pub mod contract;
 mod embedded;
 mod error;
@@ -23,16 +24,15 @@ mod memory;
 mod remove;
 
 use async_trait::async_trait;
-use footage_clip::{ClipId, ClipRecord, Embedding, MediaRef, ModelRef, SourceId, Span};
+use footage_clip::{ClipId, ClipRecord, Embedding, MediaRef, ModelRef, SourceId, Span, WindowSpec};
 
-pub use embedded::{
-    Collection, EmbeddedIndex, EmbeddedSettings, FORMAT_VERSION, Manifest, index_folder,
-};
+pub use collection::Collection;
+pub use embedded::{EmbeddedIndex, EmbeddedSettings, FORMAT_VERSION, Manifest};
 pub use error::{IndexError, Refusal};
 pub use filter::{Filter, MediaRange, UtcRange};
 pub use ledger::{KnownFile, Ledger, LedgerError};
 pub use memory::MemoryIndex;
-pub use remove::{finish_removals, remove_source};
+pub use remove::{RemoveError, Removed, finish_removals, remove_source};
 
 /// Takes clips in.
 #[async_trait]
@@ -123,12 +123,36 @@ impl With {
 /// A clip as it rests in the index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredClip {
-    /// The clip; its `score` is 1.
-    pub hit: Hit,
+    /// The clip.
+    pub clip_id: ClipId,
+    /// The camera or file.
+    pub source_id: SourceId,
+    /// Place in the source's time.
+    pub span: Span,
     /// How the clip was cut.
-    pub window: footage_clip::WindowSpec,
+    pub window: WindowSpec,
+    /// The model that made the embedding.
+    pub model: ModelRef,
+    /// Where the footage is kept.
+    pub media: Option<MediaRef>,
+    /// Count of the clip within its source, from 0.
+    pub seq: u64,
+    /// A description in words, where there is one.
+    pub caption: Option<String>,
     /// The embedding, where asked for.
     pub embedding: Option<Embedding>,
     /// The small JPEG, where asked for and there.
     pub thumbnail: Option<Vec<u8>>,
+}
+
+impl StoredClip {
+    fn into_hit(self, score: f32) -> Hit {
+        let Self { clip_id, source_id, span, media, seq, caption, model, .. } = self;
+        Hit { clip_id, source_id, span, score, media, seq, caption, model }
+    }
+}
+
+/// Best first, and at equal scores by id.
+fn best_first(hits: &mut [Hit]) {
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.clip_id.cmp(&b.clip_id)));
 }

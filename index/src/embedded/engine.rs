@@ -1,0 +1,318 @@
+//! Qdrant's engine in process: one shard of it, and the calls it gets.
+//!
+//! Everything here blocks. Nothing in the engine runs by itself: what is not flushed is not
+//! durable, what is not optimized is searched by comparing every vector.
+
+use std::path::{Path, PathBuf};
+
+use footage_clip::{ClipId, Embedding, SourceId};
+use fs_err as fs;
+use qdrant_edge::{
+    CountRequest, CreateIndex, DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeOptimizersConfig,
+    EdgeShard, EdgeVectorParams, FieldIndexOperations, HnswIndexConfig, JsonPath, Memory,
+    NamedQuery, OperationError, PayloadFieldSchema, PayloadSelectorExclude, PayloadSelectorInclude,
+    PointInsertOperations, PointOperations, QueryEnum, QueryRequestBuilder, RetrieveRequest,
+    ScoringQuery, ScrollRequest, SearchParams, UpdateOperation, VectorInternal,
+    WithPayloadInterface, WithVector,
+};
+
+use super::manifest::{InUse, failed};
+use super::{EmbeddedSettings, point, space};
+use crate::{Collection, Filter, Hit, IndexError, StoredClip, With, best_first};
+
+/// Where the engine builds segments. A process killed meanwhile leaves them half built, and the
+/// engine would take them for whole.
+const TEMP_SEGMENTS: &str = "temp_segments";
+
+/// An open shard.
+#[derive(Debug)]
+pub(super) struct Engine {
+    shard: EdgeShard,
+    collection: Collection,
+    /// The shard's folder.
+    at: PathBuf,
+    min_free_bytes: u64,
+    beam: usize,
+    /// Given back last, when the shard is closed.
+    _in_use: InUse,
+}
+
+impl Engine {
+    /// Makes an empty shard, payload indexes first.
+    pub(super) fn create(
+        at: &Path,
+        collection: &Collection,
+        settings: &EmbeddedSettings,
+        in_use: InUse,
+    ) -> Result<Self, IndexError> {
+        if at.exists() {
+            // Its making was interrupted before anything could be kept in it.
+            fs::remove_dir_all(at).map_err(failed("making the index anew", at))?;
+        }
+        fs::create_dir_all(at).map_err(failed("making the index", at))?;
+        space::check("making the index", at, settings.min_free_bytes)?;
+        let shard = EdgeShard::new(at, config(collection, settings))
+            .map_err(|error| engine_failed("making the index", at, &error))?;
+        let engine = Self::of(shard, at, collection, settings, in_use);
+        for (field, schema) in point::INDEXED {
+            engine.create_field_index(field, schema)?;
+        }
+        engine.flush()?;
+        Ok(engine)
+    }
+
+    /// Opens a shard, replaying what its log holds beyond the last flush.
+    pub(super) fn load(
+        at: &Path,
+        collection: &Collection,
+        settings: &EmbeddedSettings,
+        in_use: InUse,
+    ) -> Result<Self, IndexError> {
+        let leftovers = at.join(TEMP_SEGMENTS);
+        if leftovers.exists() {
+            fs::remove_dir_all(&leftovers).map_err(failed("removing half-built segments", at))?;
+        }
+        space::check("opening the index", at, settings.min_free_bytes)?;
+        let shard = EdgeShard::load(at, Some(config(collection, settings))).map_err(|error| {
+            match engine_failed("opening the index", at, &error) {
+                IndexError::Failed { at, cause, .. } => IndexError::Damaged { at, cause },
+                other => other,
+            }
+        })?;
+        Ok(Self::of(shard, at, collection, settings, in_use))
+    }
+
+    fn of(
+        shard: EdgeShard,
+        at: &Path,
+        collection: &Collection,
+        settings: &EmbeddedSettings,
+        in_use: InUse,
+    ) -> Self {
+        Self {
+            shard,
+            collection: collection.clone(),
+            at: at.to_owned(),
+            min_free_bytes: settings.min_free_bytes,
+            beam: settings.beam,
+            _in_use: in_use,
+        }
+    }
+
+    pub(super) fn keep(
+        &self,
+        points: Vec<qdrant_edge::PointStructPersisted>,
+    ) -> Result<(), IndexError> {
+        let doing = "keeping clips";
+        space::check(doing, &self.at, self.min_free_bytes)?;
+        let insert = PointInsertOperations::PointsList(points);
+        self.update(doing, PointOperations::UpsertPoints(insert))
+    }
+
+    pub(super) fn flush(&self) -> Result<(), IndexError> {
+        self.shard.flush().map_err(|error| self.failed("writing to disk", &error))
+    }
+
+    pub(super) fn remove_source(&self, source_id: &SourceId) -> Result<u64, IndexError> {
+        let filter = Filter::of_source(source_id.clone());
+        let removed = self.count(&filter)?;
+        if let Some(filter) = self.filter(&filter)? {
+            self.update("removing a source", PointOperations::DeletePointsByFilter(filter))?;
+        }
+        Ok(removed)
+    }
+
+    /// Builds search graphs until nothing is left to gain. Takes about as much room as the clips.
+    pub(super) fn optimize(&self) -> Result<(), IndexError> {
+        let doing = "optimizing the index";
+        let vectors = self.clips()? * self.collection.dim * size_of::<f32>();
+        space::check(doing, &self.at, self.min_free_bytes + 2 * vectors as u64)?;
+        self.shard.optimize().map_err(|error| self.failed(doing, &error))?;
+        Ok(())
+    }
+
+    /// Clips kept, and of those the ones that no search graph holds; both about right.
+    pub(super) fn unindexed(&self) -> Result<usize, IndexError> {
+        let info =
+            self.shard.info().map_err(|error| self.failed("looking at the index", &error))?;
+        Ok(info.points_count.saturating_sub(info.indexed_vectors_count))
+    }
+
+    fn clips(&self) -> Result<usize, IndexError> {
+        let info =
+            self.shard.info().map_err(|error| self.failed("looking at the index", &error))?;
+        Ok(info.points_count)
+    }
+
+    pub(super) fn find(
+        &self,
+        query: &Embedding,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<Hit>, IndexError> {
+        let doing = "finding clips";
+        let limit = limit.min(self.clips()?);
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let nearest = NamedQuery {
+            query: VectorInternal::Dense(query.as_slice().to_vec()),
+            using: Some(DEFAULT_VECTOR_NAME.into()),
+        };
+        let params =
+            SearchParams { hnsw_ef: Some(self.beam.max(limit)), ..SearchParams::default() };
+        let mut request = QueryRequestBuilder::new(limit)
+            .query(ScoringQuery::Vector(QueryEnum::Nearest(nearest)))
+            .params(params)
+            .with_payload(without_thumbnail()?);
+        if let Some(filter) = self.filter(filter)? {
+            request = request.filter(filter);
+        }
+        let points =
+            self.shard.query(request.build()).map_err(|error| self.failed(doing, &error))?;
+        let hits = points.into_iter().map(|point| point::to_hit(point, &self.collection.model));
+        let mut hits: Vec<Hit> =
+            hits.collect::<Result<_, _>>().map_err(|cause| self.damaged(cause))?;
+        best_first(&mut hits);
+        Ok(hits)
+    }
+
+    pub(super) fn get(&self, ids: &[ClipId], with: With) -> Result<Vec<StoredClip>, IndexError> {
+        let payload = if with.thumbnail { true.into() } else { without_thumbnail()? };
+        let request = RetrieveRequest {
+            point_ids: ids.iter().copied().map(point::id_of).collect(),
+            with_payload: Some(payload),
+            with_vector: Some(WithVector::Bool(with.embedding)),
+        };
+        let records =
+            self.shard.retrieve(request).map_err(|error| self.failed("reading clips", &error))?;
+        records
+            .into_iter()
+            .map(|record| {
+                let model = &self.collection.model;
+                point::to_clip(record.id, record.payload, record.vector, model)
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|cause| self.damaged(cause))
+    }
+
+    pub(super) fn thumbnail(&self, id: ClipId) -> Result<Option<Vec<u8>>, IndexError> {
+        let include = PayloadSelectorInclude::new(vec![path(point::THUMBNAIL)?]);
+        let request = RetrieveRequest {
+            point_ids: vec![point::id_of(id)],
+            with_payload: Some(include.into()),
+            with_vector: None,
+        };
+        let records = self
+            .shard
+            .retrieve(request)
+            .map_err(|error| self.failed("reading a thumbnail", &error))?;
+        let payload = records.into_iter().next().and_then(|record| record.payload);
+        point::to_thumbnail(payload).map_err(|cause| self.damaged(cause))
+    }
+
+    pub(super) fn count(&self, filter: &Filter) -> Result<u64, IndexError> {
+        let request = CountRequest { filter: self.filter(filter)?, exact: true };
+        let count =
+            self.shard.count(request).map_err(|error| self.failed("counting clips", &error))?;
+        Ok(count as u64)
+    }
+
+    pub(super) fn ids(
+        &self,
+        source_id: &SourceId,
+        after: Option<ClipId>,
+        limit: usize,
+    ) -> Result<Vec<ClipId>, IndexError> {
+        let limit = limit.min(self.clips()?);
+        let request = ScrollRequest {
+            offset: after.map(point::id_of),
+            // The engine begins at the offset, we after it.
+            limit: Some(limit + 1),
+            filter: self.filter(&Filter::of_source(source_id.clone()))?,
+            with_payload: Some(false.into()),
+            with_vector: WithVector::Bool(false),
+            order_by: None,
+        };
+        let (records, _) =
+            self.shard.scroll(request).map_err(|error| self.failed("listing clips", &error))?;
+        let ids = records.into_iter().map(|record| point::clip_id_of(record.id));
+        let ids: Vec<ClipId> =
+            ids.collect::<Result<_, _>>().map_err(|cause| self.damaged(cause))?;
+        Ok(ids.into_iter().filter(|id| Some(*id) != after).take(limit).collect())
+    }
+
+    fn create_field_index(&self, field: &str, schema: &str) -> Result<(), IndexError> {
+        let schema: PayloadFieldSchema = serde_json::from_value(schema.into())
+            .map_err(|error| self.damaged(error.to_string()))?;
+        let create = CreateIndex { field_name: path(field)?, field_schema: Some(schema) };
+        let operation = FieldIndexOperations::CreateIndex(create);
+        self.shard
+            .update(UpdateOperation::FieldIndexOperation(operation))
+            .map_err(|error| self.failed("making a payload index", &error))
+    }
+
+    fn update(&self, doing: &'static str, operation: PointOperations) -> Result<(), IndexError> {
+        self.shard
+            .update(UpdateOperation::PointOperation(operation))
+            .map_err(|error| self.failed(doing, &error))
+    }
+
+    fn filter(&self, filter: &Filter) -> Result<Option<qdrant_edge::Filter>, IndexError> {
+        point::to_filter(filter).map_err(|cause| self.damaged(cause))
+    }
+
+    fn failed(&self, doing: &'static str, error: &OperationError) -> IndexError {
+        engine_failed(doing, &self.at, error)
+    }
+
+    fn damaged(&self, cause: String) -> IndexError {
+        IndexError::Damaged { at: self.at.clone(), cause }
+    }
+}
+
+/// How the engine is set up for a collection.
+fn config(collection: &Collection, settings: &EmbeddedSettings) -> EdgeConfig {
+    // Vectors are of unit length already: a dot product is their cosine, and keeps their bits,
+    // which the engine's own cosine would not.
+    let vectors =
+        EdgeVectorParams::builder(collection.dim, Distance::Dot).memory(Memory::Cold).build();
+    let graph = HnswIndexConfig {
+        m: 16,
+        ef_construct: 128,
+        max_indexing_threads: settings.optimize_threads,
+        ..HnswIndexConfig::default()
+    };
+    let optimizers = EdgeOptimizersConfig {
+        indexing_threshold: Some(settings.graph_from_kib),
+        ..EdgeOptimizersConfig::default()
+    };
+    EdgeConfig::builder()
+        .vector(DEFAULT_VECTOR_NAME, vectors)
+        .hnsw_config(graph)
+        .optimizers(optimizers)
+        .payload_memory(Memory::Cold)
+        .wal_enabled(true)
+        .build()
+}
+
+fn without_thumbnail() -> Result<WithPayloadInterface, IndexError> {
+    Ok(PayloadSelectorExclude::new(vec![path(point::THUMBNAIL)?]).into())
+}
+
+fn path(field: &str) -> Result<JsonPath, IndexError> {
+    field.parse().map_err(|()| IndexError::Failed {
+        doing: "naming a payload field",
+        at: PathBuf::new(),
+        cause: format!("`{field}` is no path"),
+    })
+}
+
+/// An engine's error as ours. It tells of a full disk only in words.
+fn engine_failed(doing: &'static str, at: &Path, error: &OperationError) -> IndexError {
+    let cause = error.to_string();
+    if cause.contains("No space left on device") || cause.contains("os error 28") {
+        return space::no_space(doing, at.to_owned(), 0);
+    }
+    IndexError::Failed { doing, at: at.to_owned(), cause }
+}

@@ -1,0 +1,157 @@
+//! What a data directory holds, and who has it open.
+
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use footage_clip::ModelRef;
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+
+use crate::{Collection, IndexError};
+
+/// Format of what lies in a collection's folder. A reader opens this one and every earlier one.
+pub const FORMAT_VERSION: u32 = 1;
+
+const MANIFEST: &str = "manifest.json";
+const LOCK: &str = "in-use";
+
+/// What a collection's folder says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Format of the folder.
+    pub format: u32,
+    /// The model whose clips it holds.
+    pub model: ModelRef,
+    /// Values in each embedding.
+    pub dim: usize,
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
+impl Manifest {
+    pub(super) fn of(collection: &Collection) -> Self {
+        let Collection { model, dim } = collection.clone();
+        Self { format: FORMAT_VERSION, model, dim }
+    }
+
+    /// The collection described.
+    pub fn collection(&self) -> Collection {
+        Collection { model: self.model.clone(), dim: self.dim }
+    }
+
+    /// Every collection below a data directory, by fingerprint. Needs no lock, so it also answers
+    /// while another process has the index open.
+    pub fn all(data: &Path) -> Result<Vec<Self>, IndexError> {
+        let index = index_folder(data);
+        if !index.exists() {
+            return Ok(Vec::new());
+        }
+        let mut manifests = Vec::new();
+        for entry in fs::read_dir(&index).map_err(failed("listing collections", &index))? {
+            let folder = entry.map_err(failed("listing collections", &index))?.path();
+            manifests.extend(Self::read(&folder)?);
+        }
+        manifests.sort_by(|a: &Self, b| a.model.fingerprint.cmp(&b.model.fingerprint));
+        Ok(manifests)
+    }
+
+    /// The manifest in a collection's folder; none where its making was interrupted, or where the
+    /// path is no folder.
+    pub(super) fn read(folder: &Path) -> Result<Option<Self>, IndexError> {
+        let at = folder.join(MANIFEST);
+        if !at.exists() {
+            return Ok(None);
+        }
+        let bytes = fs::read(&at).map_err(failed("reading the manifest", folder))?;
+        let damaged = |cause: serde_json::Error| IndexError::Damaged {
+            at: folder.to_owned(),
+            cause: format!("{MANIFEST}: {cause}"),
+        };
+        let FormatOnly { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if format > FORMAT_VERSION {
+            let at = folder.to_owned();
+            return Err(IndexError::Newer { at, found: format, supported: FORMAT_VERSION });
+        }
+        serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    }
+
+    /// Writes the manifest: the last step of making a collection, so that one which has it is
+    /// whole.
+    pub(super) fn write(&self, folder: &Path) -> Result<(), IndexError> {
+        let write = || {
+            let unfinished = folder.join(format!("{MANIFEST}.new"));
+            let mut file = fs::File::create(&unfinished)?;
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            file.sync_all()?;
+            fs::rename(&unfinished, folder.join(MANIFEST))?;
+            fs::File::open(folder)?.sync_all()
+        };
+        write().map_err(failed("writing the manifest", folder))
+    }
+}
+
+/// The folder below a data directory that holds every collection.
+pub(super) fn index_folder(data: &Path) -> PathBuf {
+    data.join("index")
+}
+
+/// A data directory that this process alone has open, until this is dropped.
+#[derive(Debug)]
+pub(super) struct InUse {
+    #[expect(dead_code, reason = "held for its lock, which ends when the file is closed")]
+    file: fs::File,
+}
+
+impl InUse {
+    /// Takes the lock, or says who has it. The kernel takes it back from a process that dies.
+    pub(super) fn try_new(data: &Path) -> Result<Self, IndexError> {
+        let at = index_folder(data);
+        fs::create_dir_all(&at).map_err(failed("making the data directory", &at))?;
+        let mut file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(at.join(LOCK))
+            .map_err(failed("locking the data directory", &at))?;
+        match file.file().try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Who holds it is only a courtesy, so a file that cannot be read is no error.
+                let read = file.read_to_string(&mut holder);
+                let holder = read.ok().and_then(|_| holder.trim().parse().ok());
+                return Err(IndexError::InUse { at: data.to_owned(), holder });
+            }
+            Err(std::fs::TryLockError::Error(error)) => {
+                return Err(failed("locking the data directory", &at)(error));
+            }
+        }
+        let sign = |file: &mut fs::File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{}", std::process::id())
+        };
+        sign(&mut file).map_err(failed("locking the data directory", &at))?;
+        Ok(Self { file })
+    }
+}
+
+/// An I/O error as ours.
+pub(super) fn failed(
+    doing: &'static str,
+    at: &Path,
+) -> impl Fn(std::io::Error) -> IndexError + use<> {
+    let at = at.to_owned();
+    move |error| {
+        let full = error.kind() == std::io::ErrorKind::StorageFull;
+        let at = at.clone();
+        if full {
+            return super::space::no_space(doing, at, 0);
+        }
+        IndexError::Failed { doing, at, cause: error.to_string() }
+    }
+}

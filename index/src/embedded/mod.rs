@@ -1,0 +1,282 @@
+//! Clips in a folder, found by Qdrant's engine in this process: no server, no network.
+
+mod engine;
+mod manifest;
+mod optimizer;
+mod point;
+mod space;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use footage_clip::{ClipId, ClipRecord, Embedding, ModelRef, SourceId};
+use fs_err as fs;
+
+use self::engine::Engine;
+pub use self::manifest::{FORMAT_VERSION, Manifest};
+use self::manifest::{InUse, failed};
+use self::optimizer::Optimizer;
+use crate::{Collection, Filter, FindClips, Hit, IndexError, KeepClips, StoredClip, With};
+
+/// How an index in a folder behaves. What it holds does not depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmbeddedSettings {
+    /// So many clips kept or removed make optimizing due at once.
+    pub optimize_after_clips: usize,
+    /// Fewer are optimized when nothing was kept or removed for so long.
+    pub optimize_idle: Duration,
+    /// Threads that optimizing may use; 0 leaves it to the number of cores. They run at low
+    /// priority.
+    pub optimize_threads: usize,
+    /// A segment gets a search graph from so many KiB of vectors on; smaller ones are compared
+    /// clip by clip, which is exact and fast enough.
+    pub graph_from_kib: usize,
+    /// Candidates held while searching a graph: more are slower and miss less.
+    pub beam: usize,
+    /// Nothing is kept while the disk has fewer bytes left.
+    pub min_free_bytes: u64,
+}
+
+impl Default for EmbeddedSettings {
+    fn default() -> Self {
+        Self {
+            optimize_after_clips: 20_000,
+            optimize_idle: Duration::from_secs(3),
+            optimize_threads: 0,
+            graph_from_kib: 10_000,
+            beam: 128,
+            min_free_bytes: 256 << 20,
+        }
+    }
+}
+
+/// An index in a folder below a data directory, which this process alone has open. Clones share it;
+/// the directory is free again when the last is dropped.
+#[derive(Clone, Debug)]
+pub struct EmbeddedIndex {
+    optimizer: Arc<Optimizer>,
+    open: Arc<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    engine: Arc<Engine>,
+    collection: Collection,
+    folder: PathBuf,
+}
+
+impl EmbeddedIndex {
+    /// Opens the clips of a collection below `data`, and makes them where there are none.
+    ///
+    /// Fails where another process has the directory open, another model or a newer release wrote
+    /// it, or the disk is full. Then nothing was changed.
+    pub async fn open(
+        data: &Path,
+        collection: &Collection,
+        settings: EmbeddedSettings,
+    ) -> Result<Self, IndexError> {
+        let (data, collection) = (data.to_owned(), collection.clone());
+        blocking("opening the index", &data.clone(), move || {
+            Self::open_blocking(&data, collection, &settings)
+        })
+        .await
+    }
+
+    /// Opens what is below `data`, whatever model it is of; [`IndexError::Absent`] where there is
+    /// nothing.
+    pub async fn open_existing(
+        data: &Path,
+        settings: EmbeddedSettings,
+    ) -> Result<Self, IndexError> {
+        let manifest = Manifest::all(data)?.into_iter().next();
+        let manifest = manifest.ok_or_else(|| IndexError::Absent(data.to_owned()))?;
+        Self::open(data, &manifest.collection(), settings).await
+    }
+
+    /// The collection's folder, where its [`Ledger`](crate::Ledger) belongs.
+    pub fn folder(&self) -> &Path {
+        &self.open.folder
+    }
+
+    /// Which clips these are.
+    pub fn collection(&self) -> &Collection {
+        &self.open.collection
+    }
+
+    /// Number of clips that no search graph holds as yet: searching compares them one by one.
+    pub async fn unindexed(&self) -> Result<usize, IndexError> {
+        self.with_engine("looking at the index", Engine::unindexed).await
+    }
+
+    /// Makes everything durable and ends the optimizing that may be going on. Dropping the index
+    /// instead does not wait for it, and then the directory stays in use until it ends.
+    pub async fn close(self) -> Result<(), IndexError> {
+        self.flush().await?;
+        let optimizer = Arc::clone(&self.optimizer);
+        let at = self.open.folder.clone();
+        blocking("closing the index", &at, move || {
+            optimizer.stop();
+            // Here, where blocking is allowed: the engine flushes once more when dropped.
+            drop(self);
+            Ok(())
+        })
+        .await
+    }
+
+    fn open_blocking(
+        data: &Path,
+        collection: Collection,
+        settings: &EmbeddedSettings,
+    ) -> Result<Self, IndexError> {
+        let in_use = InUse::try_new(data)?;
+        let folder = manifest::index_folder(data).join(collection.model.fingerprint.as_str());
+        let clips = folder.join("clips");
+        let engine = match Manifest::read(&folder)? {
+            Some(found) if found.dim == collection.dim => {
+                Engine::load(&clips, &collection, settings, in_use)?
+            }
+            Some(found) => {
+                let cause = format!(
+                    "its manifest says {} values an embedding, model `{}` makes {}",
+                    found.dim, collection.model.name, collection.dim
+                );
+                return Err(IndexError::Damaged { at: folder, cause });
+            }
+            None => {
+                refuse_other_model(data, &collection)?;
+                fs::create_dir_all(&folder).map_err(failed("making the index", &folder))?;
+                let engine = Engine::create(&clips, &collection, settings, in_use)?;
+                Manifest::of(&collection).write(&folder)?;
+                engine
+            }
+        };
+        let engine = Arc::new(engine);
+        let unindexed = engine.unindexed()?;
+        let optimizer = Optimizer::start(
+            Arc::clone(&engine),
+            unindexed,
+            settings.optimize_after_clips,
+            settings.optimize_idle,
+        )
+        .map_err(failed("starting the optimizer", &folder))?;
+        let open = Open { engine, collection, folder };
+        Ok(Self { optimizer: Arc::new(optimizer), open: Arc::new(open) })
+    }
+
+    async fn with_engine<R: Send + 'static>(
+        &self,
+        doing: &'static str,
+        call: impl FnOnce(&Engine) -> Result<R, IndexError> + Send + 'static,
+    ) -> Result<R, IndexError> {
+        let engine = Arc::clone(&self.open.engine);
+        blocking(doing, &self.open.folder, move || call(&engine)).await
+    }
+}
+
+#[async_trait]
+impl KeepClips for EmbeddedIndex {
+    async fn keep(&self, clips: &[ClipRecord]) -> Result<(), IndexError> {
+        self.open.collection.check(clips)?;
+        if clips.is_empty() {
+            return Ok(());
+        }
+        let points = clips.iter().map(point::of_clip).collect::<Result<_, _>>();
+        let points = points.map_err(|cause| IndexError::Failed {
+            doing: "keeping clips",
+            at: self.open.folder.clone(),
+            cause,
+        })?;
+        self.with_engine("keeping clips", move |engine| engine.keep(points)).await?;
+        self.optimizer.changed(clips.len());
+        Ok(())
+    }
+
+    async fn flush(&self) -> Result<(), IndexError> {
+        self.with_engine("writing to disk", Engine::flush).await
+    }
+
+    async fn remove_source(&self, source_id: &SourceId) -> Result<u64, IndexError> {
+        let source_id = source_id.clone();
+        let remove = move |engine: &Engine| engine.remove_source(&source_id);
+        let removed = self.with_engine("removing a source", remove).await?;
+        self.optimizer.changed(usize::try_from(removed).unwrap_or(usize::MAX));
+        Ok(removed)
+    }
+
+    async fn optimize(&self) -> Result<(), IndexError> {
+        let optimizer = Arc::clone(&self.optimizer);
+        self.with_engine("optimizing the index", move |engine| optimizer.run_now(engine)).await
+    }
+}
+
+#[async_trait]
+impl FindClips for EmbeddedIndex {
+    fn model(&self) -> &ModelRef {
+        &self.open.collection.model
+    }
+
+    async fn find(
+        &self,
+        query: &Embedding,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<Hit>, IndexError> {
+        self.open.collection.check_query(query)?;
+        let (query, filter) = (query.clone(), filter.clone());
+        let find = move |engine: &Engine| engine.find(&query, &filter, limit);
+        self.with_engine("finding clips", find).await
+    }
+
+    async fn get(&self, ids: &[ClipId], with: With) -> Result<Vec<StoredClip>, IndexError> {
+        let ids = ids.to_vec();
+        self.with_engine("reading clips", move |engine| engine.get(&ids, with)).await
+    }
+
+    async fn thumbnail(&self, id: ClipId) -> Result<Option<Vec<u8>>, IndexError> {
+        self.with_engine("reading a thumbnail", move |engine| engine.thumbnail(id)).await
+    }
+
+    async fn count(&self, filter: &Filter) -> Result<u64, IndexError> {
+        let filter = filter.clone();
+        self.with_engine("counting clips", move |engine| engine.count(&filter)).await
+    }
+
+    async fn ids(
+        &self,
+        source_id: &SourceId,
+        after: Option<ClipId>,
+        limit: usize,
+    ) -> Result<Vec<ClipId>, IndexError> {
+        let source_id = source_id.clone();
+        let ids = move |engine: &Engine| engine.ids(&source_id, after, limit);
+        self.with_engine("listing clips", ids).await
+    }
+}
+
+/// One data directory is one model's: the vectors of two cannot be searched together.
+fn refuse_other_model(data: &Path, wanted: &Collection) -> Result<(), IndexError> {
+    let Some(found) = Manifest::all(data)?.into_iter().next() else {
+        return Ok(());
+    };
+    Err(IndexError::OtherModel {
+        at: data.to_owned(),
+        found_name: found.model.name,
+        found: found.model.fingerprint,
+        wanted_name: wanted.model.name.clone(),
+        wanted: wanted.model.fingerprint.clone(),
+    })
+}
+
+/// Runs what blocks where blocking is allowed.
+async fn blocking<R: Send + 'static>(
+    doing: &'static str,
+    at: &Path,
+    call: impl FnOnce() -> Result<R, IndexError> + Send + 'static,
+) -> Result<R, IndexError> {
+    let joined = tokio::task::spawn_blocking(call).await;
+    joined.unwrap_or_else(|error| {
+        Err(IndexError::Failed { doing, at: at.to_owned(), cause: error.to_string() })
+    })
+}

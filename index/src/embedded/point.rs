@@ -1,0 +1,171 @@
+//! A clip as a point of the engine: id, vector, payload.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use footage_clip::{
+    ClipId, ClipRecord, Embedding, MediaRef, ModelRef, SourceId, Span, UtcStart, WindowSpec,
+};
+use qdrant_edge::{
+    Payload, PointId, PointStructPersisted, ScoredPoint, VectorStructInternal,
+    VectorStructPersisted,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::filter::utc_us;
+use crate::{Filter, Hit, StoredClip};
+
+/// The payload field that only [`thumbnail`](crate::FindClips::thumbnail) and `get` read.
+pub(super) const THUMBNAIL: &str = "thumbnail";
+
+/// Payload fields with an index of their own, and its type. Every filter uses one of these alone,
+/// so no search reads payloads to decide.
+pub(super) const INDEXED: [(&str, &str); 5] = [
+    ("source_id", "keyword"),
+    ("start_ns", "integer"),
+    ("end_ns", "integer"),
+    ("utc_start_us", "integer"),
+    ("utc_end_us", "integer"),
+];
+
+#[derive(Serialize, Deserialize)]
+struct ClipPayload {
+    source_id: SourceId,
+    start_ns: u64,
+    end_ns: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    utc: Option<UtcStart>,
+    /// Follows from `utc`; kept to be filtered on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    utc_start_us: Option<i64>,
+    /// Same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    utc_end_us: Option<i64>,
+    window: WindowSpec,
+    seq: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    caption: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    media: Option<MediaRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    thumbnail: Option<String>,
+}
+
+/// The point that keeps `clip`.
+pub(super) fn of_clip(clip: &ClipRecord) -> Result<PointStructPersisted, String> {
+    let utc = utc_us(&clip.span);
+    let payload = ClipPayload {
+        source_id: clip.source_id.clone(),
+        start_ns: clip.span.start_ns,
+        end_ns: clip.span.end_ns,
+        utc: clip.span.utc,
+        utc_start_us: utc.map(|(start, _)| start),
+        utc_end_us: utc.map(|(_, end)| end),
+        window: clip.window,
+        seq: clip.seq,
+        caption: clip.caption.clone(),
+        media: clip.media.clone(),
+        thumbnail: clip.thumbnail.as_ref().map(|jpeg| STANDARD.encode(jpeg)),
+    };
+    let Value::Object(fields) = serde_json::to_value(payload).map_err(|error| error.to_string())?
+    else {
+        return Err("the payload is no object".into());
+    };
+    Ok(PointStructPersisted {
+        id: id_of(clip.clip_id),
+        vector: VectorStructPersisted::Single(clip.embedding.as_slice().to_vec()),
+        payload: Some(Payload(fields)),
+    })
+}
+
+/// The engine's id of a clip.
+pub(super) fn id_of(clip_id: ClipId) -> PointId {
+    PointId::Uuid(clip_id.as_uuid())
+}
+
+/// The clip of an engine's id.
+pub(super) fn clip_id_of(id: PointId) -> Result<ClipId, String> {
+    match id {
+        PointId::Uuid(id) => Ok(id.into()),
+        PointId::NumId(id) => Err(format!("point {id} is no clip: its id is no UUID")),
+    }
+}
+
+/// The clip that a point keeps, as far as it was loaded.
+pub(super) fn to_clip(
+    id: PointId,
+    payload: Option<Payload>,
+    vector: Option<VectorStructInternal>,
+    model: &ModelRef,
+) -> Result<StoredClip, String> {
+    let clip_id = clip_id_of(id)?;
+    let broken = |cause: String| format!("clip {clip_id} cannot be read: {cause}");
+    let Payload(fields) = payload.ok_or_else(|| broken("it has no payload".into()))?;
+    let held: ClipPayload =
+        serde_json::from_value(Value::Object(fields)).map_err(|error| broken(error.to_string()))?;
+    let embedding = vector
+        .map(|vector| match vector {
+            VectorStructInternal::Single(values) => {
+                Embedding::restore(values).map_err(|error| broken(error.to_string()))
+            }
+            _ => Err(broken("it has several vectors".into())),
+        })
+        .transpose()?;
+    let thumbnail = held
+        .thumbnail
+        .map(|text| STANDARD.decode(text).map_err(|error| broken(error.to_string())))
+        .transpose()?;
+    Ok(StoredClip {
+        clip_id,
+        source_id: held.source_id,
+        span: Span { utc: held.utc, ..Span::new(held.start_ns, held.end_ns) },
+        window: held.window,
+        model: model.clone(),
+        media: held.media,
+        seq: held.seq,
+        caption: held.caption,
+        embedding,
+        thumbnail,
+    })
+}
+
+/// The hit that a point is.
+pub(super) fn to_hit(point: ScoredPoint, model: &ModelRef) -> Result<Hit, String> {
+    Ok(to_clip(point.id, point.payload, None, model)?.into_hit(point.score))
+}
+
+/// The thumbnail in a payload of which nothing else was loaded.
+pub(super) fn to_thumbnail(payload: Option<Payload>) -> Result<Option<Vec<u8>>, String> {
+    let Some(Value::String(text)) =
+        payload.and_then(|Payload(mut fields)| fields.remove(THUMBNAIL))
+    else {
+        return Ok(None);
+    };
+    STANDARD.decode(text).map(Some).map_err(|error| format!("thumbnail cannot be read: {error}"))
+}
+
+/// A filter in the engine's terms; none where it accepts everything.
+///
+/// Built as JSON, Qdrant's own public form of it, because the engine's types of the same are wide
+/// and change with each of its releases.
+pub(super) fn to_filter(filter: &Filter) -> Result<Option<qdrant_edge::Filter>, String> {
+    let mut must = Vec::new();
+    if !filter.sources.is_empty() {
+        let any: Vec<_> = filter.sources.iter().map(SourceId::as_str).collect();
+        must.push(json!({ "key": "source_id", "match": { "any": any } }));
+    }
+    let range = |key: &str, is: &str, bound: Value| json!({ "key": key, "range": { is: bound } });
+    if let Some(media) = filter.media {
+        must.extend(media.to_ns.map(|to| range("start_ns", "lt", to.into())));
+        must.extend(media.from_ns.map(|from| range("end_ns", "gt", from.into())));
+    }
+    if let Some(utc) = filter.utc {
+        let (from, to) = (utc.from_us.unwrap_or(i64::MIN), utc.to_us.unwrap_or(i64::MAX));
+        must.push(range("utc_start_us", "lt", to.into()));
+        must.push(range("utc_end_us", "gt", from.into()));
+    }
+    if must.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_value(json!({ "must": must })).map(Some).map_err(|error| error.to_string())
+}
