@@ -3,9 +3,10 @@
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::actor::Cast;
+use crate::casting::Cupboard;
 use crate::motion::Pose;
 use crate::noise::Noise;
-use crate::plan::{Cast, Cupboard};
 use crate::scene::{Scene, paint};
 use crate::sprites::Sprite;
 use crate::view::{ASPECT, Bounds, View};
@@ -254,4 +255,99 @@ fn blurred(rgb: &[u8], view: View, share: f32) -> Vec<u8> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::motion::Motion;
+    use crate::plan::Relation;
+    use crate::split::Split;
+    use crate::view::Fit;
+    use crate::world::World;
+
+    /// Pixels inside and outside of the box, and how much they differ between two frames.
+    fn difference(view: View, with: &[u8], without: &[u8], bounds: Bounds) -> (f32, u32) {
+        let (mut inside, mut pixels, mut worst_outside) = (0_u32, 0_u32, 0_u32);
+        // The blur reaches one pixel further than the picture.
+        let (left, right) =
+            (bounds.x0 * view.width as f32 - 2.0, bounds.x1 * view.width as f32 + 2.0);
+        let (top, bottom) =
+            (bounds.y0 * view.height as f32 - 2.0, bounds.y1 * view.height as f32 + 2.0);
+        for (index, (a, b)) in with.chunks_exact(3).zip(without.chunks_exact(3)).enumerate() {
+            let (x, y) = ((index % view.width) as f32, (index / view.width) as f32);
+            let change = a.iter().zip(b).map(|(p, q)| u32::from(p.abs_diff(*q))).sum::<u32>();
+            if x >= left && x <= right && y >= top && y <= bottom {
+                inside += change;
+                pixels += 1;
+            } else {
+                worst_outside = worst_outside.max(change);
+            }
+        }
+        (inside as f32 / pixels.max(1) as f32, worst_outside)
+    }
+
+    #[test]
+    fn an_object_changes_the_pixels_of_its_box_and_no_others() {
+        let world = World::load().unwrap();
+        let cupboard = world.cupboard();
+        let mut faint = Vec::new();
+        for seed in 0..150 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let view = if seed % 2 == 0 { View::CAMERA } else { View::square(64, Fit::Stretch) };
+            let plan =
+                cupboard.plan(Relation::Alone, &[Motion::Still], None, Split::Train, &mut rng);
+            let mut shot =
+                Shot::set_up(plan.scene, &plan.things(), view, cupboard, world.noise(), seed);
+            // A shake moves the picture off its box; that is another test's matter.
+            shot.flaws.shake = 0.0;
+            let (pose, opacity) = plan.actors[0].at(plan.seconds / 2.0).unwrap();
+            let placed = Placed { cast: plan.actors[0].cast, pose, opacity };
+            let with = shot.film(1.0, &[placed], cupboard, world.noise());
+            let without = shot.film(1.0, &[], cupboard, world.noise());
+            let bounds = placed.bounds_in(view, cupboard);
+            let (inside, outside) = difference(view, &with, &without, bounds);
+            assert_eq!(outside, 0, "seed {seed}");
+            let name = &world.vocabulary().thing(placed.cast.thing).name;
+            assert!(inside > 12.0, "{name} on {:?} changes its box by {inside} only", plan.scene);
+            if inside < 40.0 {
+                faint.push(name.clone());
+            }
+        }
+        assert!(faint.len() < 15, "hard to see: {faint:?}");
+    }
+
+    #[test]
+    fn the_same_instant_is_filmed_alike_and_another_is_not() {
+        let world = World::load().unwrap();
+        let view = View::square(64, Fit::Crop);
+        let shot = Shot::set_up(Scene::Road, &[], view, world.cupboard(), world.noise(), 4);
+        let film = |seconds| shot.film(seconds, &[], world.cupboard(), world.noise());
+        assert_eq!(film(1.5), film(1.5));
+        assert_ne!(film(1.5), film(2.0));
+    }
+
+    #[test]
+    fn a_small_view_shows_what_the_large_one_does() {
+        let world = World::load().unwrap();
+        for (seed, scene) in (0..).zip(Scene::ALL) {
+            let [large, small] = [View::CAMERA, View::new(80, 60)].map(|view| {
+                let shot = Shot::set_up(scene, &[], view, world.cupboard(), world.noise(), seed);
+                let rgb = shot.film(0.0, &[], world.cupboard(), world.noise());
+                // Means over a grid of 4 x 3 cells of the frame.
+                let mut cells = [(0.0_f32, 0.0_f32); 12];
+                for (index, pixel) in rgb.chunks_exact(3).enumerate() {
+                    let (x, y) = (index % view.width, index / view.width);
+                    let cell = &mut cells[x * 4 / view.width + 4 * (y * 3 / view.height)];
+                    cell.0 += f32::from(pixel[1]);
+                    cell.1 += 1.0;
+                }
+                cells.map(|(sum, count)| sum / count)
+            });
+            for (a, b) in large.iter().zip(small) {
+                // Lines of less than a pixel are sampled four times only.
+                assert!((a - b).abs() < 12.0, "{scene:?}: {large:?} {small:?}");
+            }
+        }
+    }
 }

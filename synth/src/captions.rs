@@ -300,7 +300,8 @@ pub(crate) fn captions(
 }
 
 /// Every template of one side of the split, with repetitions.
-pub(crate) fn templates(split: Split) -> impl Iterator<Item = &'static str> {
+#[cfg(test)]
+fn templates(split: Split) -> impl Iterator<Item = &'static str> {
     let families = [
         &EMPTY,
         &MOVING,
@@ -320,4 +321,75 @@ pub(crate) fn templates(split: Split) -> impl Iterator<Item = &'static str> {
             Split::Held => family.held,
         })
         .copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::world::{World, any_relation};
+
+    #[test]
+    fn no_template_is_on_both_sides() {
+        let train: HashSet<_> = templates(Split::Train).collect();
+        let held: HashSet<_> = templates(Split::Held).collect();
+        assert!(train.len() > 60 && held.len() > 30, "{} and {}", train.len(), held.len());
+        let both: Vec<_> = train.intersection(&held).collect();
+        assert!(both.is_empty(), "{both:?}");
+    }
+
+    /// What all captions of one side say, of the same events, with the given seeds.
+    fn told(world: &World, split: Split, seeds: std::ops::Range<u64>) -> HashSet<String> {
+        seeds
+            .flat_map(|seed| {
+                let mut rng = ChaCha8Rng::seed_from_u64(seed);
+                let relation = any_relation(&mut rng);
+                let cupboard = world.cupboard();
+                let plan = cupboard.plan(relation, &Motion::ALL, None, Split::Train, &mut rng);
+                let medium = if seed % 3 == 0 { Medium::Picture } else { Medium::Video };
+                captions(&plan, medium, split, 100, world.vocabulary(), &mut rng)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn no_held_caption_is_ever_a_training_caption() {
+        let world = World::load().unwrap();
+        let train = told(&world, Split::Train, 0..4000);
+        let held = told(&world, Split::Held, 0..4000);
+        let both: Vec<_> = train.intersection(&held).collect();
+        assert!(both.is_empty(), "{both:?}");
+    }
+
+    #[test]
+    fn held_captions_use_only_words_of_training_captions() {
+        let world = World::load().unwrap();
+        let words = |captions: Vec<String>| -> HashSet<String> {
+            let split = |c: &String| {
+                c.split([' ', ',']).filter(|w| !w.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+            };
+            captions.iter().flat_map(split).collect()
+        };
+        let corpus = words(world.captions_corpus(1, 30_000));
+        let held = words(told(&world, Split::Held, 0..3000).into_iter().collect());
+        let unknown: Vec<_> = held.difference(&corpus).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
+    #[test]
+    fn every_slot_of_every_template_is_filled() {
+        let world = World::load().unwrap();
+        for split in [Split::Train, Split::Held] {
+            for caption in told(&world, split, 0..2000) {
+                let is_whole = !caption.contains(['{', '}'])
+                    && !caption.contains("  ")
+                    && caption.trim() == caption
+                    && !caption.contains(" ,");
+                assert!(is_whole, "'{caption}'");
+            }
+        }
+    }
 }

@@ -51,6 +51,29 @@ pub enum SynthError {
         /// What is wrong with it.
         why: String,
     },
+    /// Frames of this size cannot be encoded.
+    #[error(
+        "cannot encode frames of {width}x{height}: the width must be a multiple of 4 and the height of 2"
+    )]
+    OddSize {
+        /// Pixels.
+        width: usize,
+        /// Pixels.
+        height: usize,
+    },
+    /// GStreamer lacks every encoder that could be used.
+    #[error(
+        "GStreamer has no video encoder of ours (openh264enc, x264enc, vp8enc, jpegenc); install gstreamer1.0-plugins-good and gstreamer1.0-plugins-bad"
+    )]
+    NoEncoder,
+    /// GStreamer failed while it encoded.
+    #[error("{path}: encoding failed: {why}")]
+    Encoding {
+        /// The video, without its extension.
+        path: PathBuf,
+        /// What GStreamer said.
+        why: String,
+    },
     /// A file could not be read or written.
     #[error(transparent)]
     Io(#[from] std::io::Error),

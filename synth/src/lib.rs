@@ -4,25 +4,40 @@
 //! front of a camera with flaws. [`World`] gives labelled pictures and clips to train on.
 //! Everything follows from its seed.
 
+mod actor;
 mod camera;
 mod captions;
+mod casting;
+mod collection;
 mod error;
+mod film;
+mod labels;
 mod motion;
 mod noise;
 mod phrases;
 mod plan;
+mod questions;
+mod reel;
 mod scene;
 mod split;
 mod sprites;
+mod truth;
 mod view;
 mod vocabulary;
 mod world;
 
+pub use actor::Size;
+pub use collection::{Collection, Rendered, render_collection};
 pub use error::SynthError;
+pub use film::{Film, write_video};
+pub use labels::{LabelledClip, LabelledImage, PlacedObject};
 pub use motion::Motion;
-pub use plan::{Relation, Side, Size};
+pub use plan::{Relation, Side};
+pub use questions::{Question, QuestionKind};
+pub use reel::Reel;
 pub use scene::Scene;
 pub use split::Split;
+pub use truth::{Event, Onlooker, Scenery, TrackPoint, Truth, TruthObject};
 pub use view::{Bounds, Fit, View};
 pub use vocabulary::{Look, Shape, Thing, ThingId, Tint, Vocabulary, class_phrase};
-pub use world::{Counterpart, LabelledClip, LabelledImage, PlacedObject, World};
+pub use world::{Counterpart, World};

@@ -3,8 +3,10 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::actor::{Actor, Size};
+use crate::casting::pick;
 use crate::motion::Motion;
-use crate::plan::{Actor, Plan, Relation, Side, Size, pick};
+use crate::plan::{Plan, Relation, Side};
 use crate::vocabulary::{Vocabulary, article, class_phrase};
 
 /// A verb in three forms: "moves", "moving", "move".
@@ -186,7 +188,7 @@ impl Telling {
         };
         let colour = match actor.cast.tint {
             Some(tint) => (v < 0.8).then(|| tint.name()),
-            None => thing.colour.as_deref().filter(|_| v < 0.15),
+            None => thing.colour.as_deref().filter(|_| v < 0.2),
         };
         let bare = colour.map_or_else(|| noun.clone(), |colour| format!("{colour} {noun}"));
         let size = match actor.size {

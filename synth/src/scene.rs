@@ -262,15 +262,25 @@ impl Brush<'_> {
     }
 
     fn snow(&self, x: f32, y: f32) -> Rgb {
-        let horizon = (self.horizon - 0.4).max(0.0) * 0.4 + 0.05 * (self.soft(x, 0.7, 2.0) - 0.5);
-        if y < horizon && self.horizon > 0.4 {
-            return mix([150.0, 172.0, 196.0], [196.0, 208.0, 220.0], y * 3.0);
+        let horizon = 0.2 + 0.14 * self.horizon + 0.03 * (self.soft(x, 0.7, 2.0) - 0.5);
+        let depth = y - horizon;
+        if depth < 0.0 {
+            let flake = self.cell((x * 34.0).floor(), (y * 34.0).floor()) > 0.88;
+            let (lane, across) = ((x * 7.0 * self.scale).floor(), (x * 7.0 * self.scale).fract());
+            let tall = 0.08 + 0.09 * self.cell(lane, 5.0);
+            let reach = (1.0 + depth / tall) * 0.46;
+            return if flake {
+                [246.0; 3]
+            } else if -depth < tall && (across - 0.5).abs() < 0.46 - reach.min(0.46) + 0.02 {
+                mix([36.0, 62.0, 58.0], [225.0, 232.0, 240.0], (-depth / tall - 0.55) * 4.0)
+            } else {
+                mix([140.0, 160.0, 186.0], [190.0, 204.0, 220.0], y / horizon)
+            };
         }
-        let drift = (self.soft(x, y * 2.5, 4.0) - 0.3) * 1.7;
-        let glint =
-            if self.noise.grain(self.at[0] + x, self.at[1] + y) > 0.96 { 12.0 } else { 0.0 };
-        mix([196.0, 212.0, 234.0], [248.0, 250.0, 253.0], drift)
-            .map(|value| value * self.tone.min(1.0) + glint)
+        let drift = (depth * 26.0 + 5.0 * self.soft(x, y, 3.0)).sin() * 0.5 + 0.5;
+        let glint = if self.noise.grain(self.at[0] + x, self.at[1] + y) > 0.97 { 9.0 } else { 0.0 };
+        mix([246.0, 248.0, 252.0], [216.0, 226.0, 242.0], drift * drift * drift)
+            .map(|value| value * self.tone.clamp(0.95, 1.0) + glint)
     }
 
     fn night(&self, x: f32, y: f32) -> Rgb {
@@ -362,18 +372,18 @@ impl Brush<'_> {
         let leaves = self.soft(x, y, 12.0);
         if y > floor {
             let litter = self.streaks(x, y, 40.0, 30.0);
-            return scaled(mix([58.0, 50.0, 24.0], [104.0, 96.0, 50.0], litter), self.tone);
+            return scaled(mix([70.0, 58.0, 28.0], [124.0, 110.0, 58.0], litter), self.tone);
         }
-        for (layer, dim) in [(9.0, 1.0), (15.0, 0.62)] {
+        for (layer, dim) in [(5.0, 1.0), (9.0, 0.7)] {
             let lane = x * layer * self.scale + self.at[0] * 9.0;
             let middle = 0.3 + 0.4 * self.cell(lane.floor(), layer);
             let half = 0.08 + 0.09 * self.cell(lane.floor(), layer + 1.0);
             let off = (lane.fract() - middle) / half;
             if off.abs() < 1.0 {
                 let bark = 0.7 + 0.5 * self.streaks(x, y, 60.0, 8.0) - 0.25 * off;
-                return scaled([92.0, 66.0, 44.0], bark * dim * self.tone);
+                return scaled([124.0, 88.0, 56.0], bark * dim * self.tone);
             }
         }
-        scaled(mix([12.0, 40.0, 16.0], [52.0, 104.0, 40.0], leaves * 1.3 - 0.15), self.tone)
+        scaled(mix([20.0, 62.0, 24.0], [84.0, 148.0, 58.0], leaves * 1.3 - 0.15), self.tone)
     }
 }

@@ -254,7 +254,11 @@ fn inside(shape: Shape, u: f32, v: f32) -> f32 {
         Shape::Heart => {
             let (x, y) = (1.18 * u, -1.18 * v + 0.12);
             let lobe = x * x + y * y - 1.0;
-            -(lobe.powi(3) - x * x * y.powi(3)) * 0.6
+            let curve = lobe.powi(3) - x * x * y.powi(3);
+            // The curve's value over its slope is about the distance to it.
+            let slope = (6.0 * x * lobe * lobe - 2.0 * x * y.powi(3))
+                .hypot(6.0 * y * lobe * lobe - 3.0 * x * x * y * y);
+            -curve / (1.18 * slope).max(1e-3)
         }
     }
 }

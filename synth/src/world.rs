@@ -3,22 +3,23 @@
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::actor::{Actor, Cast};
 use crate::camera::{Placed, Shot};
 use crate::captions::{Medium, captions};
+use crate::casting::{Cupboard, pick};
 use crate::error::SynthError;
+use crate::labels::{LabelledClip, LabelledImage, PlacedObject};
 use crate::motion::{Motion, Pose};
 use crate::noise::Noise;
-use crate::plan::{Actor, Cast, Cupboard, Plan, Relation, Side, pick};
+use crate::plan::{Plan, Relation, Side};
 use crate::scene::Scene;
 use crate::split::Split;
 use crate::sprites::Sprites;
-use crate::view::{Bounds, View};
+use crate::view::View;
 use crate::vocabulary::{Look, ThingId, Tint, Vocabulary};
 
 /// Captions of a clip, at most.
 const CAPTIONS: usize = 4;
-/// A clip shows each thing it tells of in at least this share of its frames.
-const LEAST_SEEN: f32 = 0.25;
 
 /// The things, their pictures and what places are painted with. Made once, shared by all threads.
 #[derive(Debug)]
@@ -26,63 +27,6 @@ pub struct World {
     vocabulary: Vocabulary,
     sprites: Sprites,
     noise: Noise,
-}
-
-/// A thing that a picture or a clip's caption tells of.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlacedObject {
-    /// Its name in the [`Vocabulary`].
-    pub name: String,
-    /// Its category, such as "animal".
-    pub category: String,
-    /// The colour it was drawn in, for a shape.
-    pub colour: Option<&'static str>,
-    /// What it does; [`Motion::Still`] in a picture.
-    pub motion: Motion,
-    /// Where it is in each frame as rendered, clipped; none while it is not to be seen. One entry
-    /// per frame of a clip, one for a picture.
-    pub boxes: Vec<Option<Bounds>>,
-}
-
-/// A picture with what is in it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LabelledImage {
-    /// Rows of RGB, 3 x width x height bytes.
-    pub rgb: Vec<u8>,
-    /// Pixels.
-    pub width: usize,
-    /// Pixels.
-    pub height: usize,
-    /// One caption.
-    pub caption: String,
-    /// Where it is.
-    pub scene: Scene,
-    /// How its objects belong together.
-    pub relation: Relation,
-    /// The objects it tells of, in the order of the caption.
-    pub objects: Vec<PlacedObject>,
-}
-
-/// A clip with what happens in it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LabelledClip {
-    /// Rows of RGB, 3 x width x height bytes each.
-    pub frames: Vec<Vec<u8>>,
-    /// Pixels.
-    pub width: usize,
-    /// Pixels.
-    pub height: usize,
-    /// One to four different captions, from rich to short.
-    pub captions: Vec<String>,
-    /// Where it is.
-    pub scene: Scene,
-    /// How its objects belong together.
-    pub relation: Relation,
-    /// The objects it tells of, in the order of the captions.
-    pub objects: Vec<PlacedObject>,
-    /// Seconds of the event, counted from the clip's first frame; the first is negative where
-    /// the event began before the clip.
-    pub event_span: (f32, f32),
 }
 
 /// In what two clips of a pair differ.
@@ -131,7 +75,7 @@ impl World {
             u if u < 0.90 => Relation::And,
             _ => Relation::Beside(any_side(&mut rng)),
         };
-        let plan = self.cupboard().plan(relation, &[Motion::Still], split, &mut rng);
+        let plan = self.cupboard().plan(relation, &[Motion::Still], None, split, &mut rng);
         let told =
             captions(&plan, Medium::Picture, split, 1, &self.vocabulary, &mut rng).swap_remove(0);
         let shot = self.shot(&plan, view, rng.next_u64());
@@ -160,8 +104,8 @@ impl World {
     ) -> LabelledClip {
         let mut rng = ChaCha8Rng::seed_from_u64(rng.next_u64());
         let relation = any_relation(&mut rng);
-        let plan = self.cupboard().plan(relation, &Motion::ALL, split, &mut rng);
-        let start = window(&plan, frames, fps, &mut rng);
+        let plan = self.cupboard().plan(relation, &Motion::ALL, None, split, &mut rng);
+        let start = window(&[&plan], frames, fps, &mut rng);
         self.clip(&plan, split, view, start, frames, fps, rng.next_u64())
     }
 
@@ -179,7 +123,7 @@ impl World {
     ) -> (LabelledClip, LabelledClip) {
         let mut rng = ChaCha8Rng::seed_from_u64(rng.next_u64());
         let (plan, other) = self.pair(split, counterpart, &mut rng);
-        let start = window(&plan, frames, fps, &mut rng);
+        let start = window(&[&plan, &other], frames, fps, &mut rng);
         let seed = rng.next_u64();
         let [one, two] =
             [&plan, &other].map(|plan| self.clip(plan, split, view, start, frames, fps, seed));
@@ -192,7 +136,7 @@ impl World {
         loop {
             let (plan, other) = match counterpart {
                 Counterpart::Direction => {
-                    let plan = self.cupboard().plan(Relation::Alone, &directed, split, rng);
+                    let plan = self.cupboard().plan(Relation::Alone, &directed, None, split, rng);
                     let other = plan.turned_round();
                     (plan, other)
                 }
@@ -202,7 +146,7 @@ impl World {
                         u if u < 0.85 => Relation::Beside(any_side(rng)),
                         _ => Relation::Follows,
                     };
-                    let plan = self.cupboard().plan(relation, &Motion::ALL, split, rng);
+                    let plan = self.cupboard().plan(relation, &Motion::ALL, None, split, rng);
                     let other = plan.exchanged(self.cupboard());
                     (plan, other)
                 }
@@ -326,7 +270,8 @@ impl World {
         (0..count)
             .filter_map(|k| {
                 let relation = any_relation(&mut rng);
-                let plan = self.cupboard().plan(relation, &Motion::ALL, Split::Train, &mut rng);
+                let plan =
+                    self.cupboard().plan(relation, &Motion::ALL, None, Split::Train, &mut rng);
                 let medium = if k % 2 == 0 { Medium::Picture } else { Medium::Video };
                 captions(&plan, medium, Split::Train, 1, &self.vocabulary, &mut rng).pop()
             })
@@ -350,32 +295,172 @@ pub(crate) fn any_relation(rng: &mut ChaCha8Rng) -> Relation {
     }
 }
 
-/// When a clip of this length begins, in seconds after the event's start, so that each thing it
-/// tells of is seen long enough and most of the clip, or of the event, is used.
-fn window(plan: &Plan, frames: usize, fps: f32, rng: &mut ChaCha8Rng) -> f32 {
+/// When a clip of this length begins, in seconds after the begin of the events it is to show, so
+/// that most of the clip, or of the event, is used and each event can be told from it.
+fn window(plans: &[&Plan], frames: usize, fps: f32, rng: &mut ChaCha8Rng) -> f32 {
+    const TRIES: usize = 200;
     let length = frames as f32 / fps;
-    let slack = 0.3 * length.min(plan.seconds);
+    let seconds = plans.first().map_or(length, |plan| plan.seconds);
+    let slack = 0.3 * length.min(seconds);
     // A clip longer than the event begins before it; a shorter one inside.
-    let (low, high) = (-slack, plan.seconds - length + slack);
-    let (low, high) = if low < high { (low, high) } else { (high, low) };
-    let enough = ((LEAST_SEEN * frames as f32).ceil() as usize).max(1);
-    for _ in 0..64 {
-        let start = low + (high - low) * rng.random::<f32>();
-        let is_good = plan.actors.iter().all(|actor| seen(actor, start, frames, fps) >= enough);
-        if is_good {
-            return start;
-        }
-    }
-    (plan.seconds - length) / 2.0
+    let (low, high) = (-slack, seconds - length + slack);
+    let (low, high) = (low.min(high), low.max(high));
+    (0..TRIES)
+        .map(|_| low + (high - low) * rng.random::<f32>())
+        .find(|&start| plans.iter().all(|plan| plan.is_told_by(start, frames, fps)))
+        .unwrap_or((seconds - length) / 2.0)
 }
 
-/// In how many frames an actor's middle is in the part of the frame that every view shows.
-fn seen(actor: &Actor, start: f32, frames: usize, fps: f32) -> usize {
-    (0..frames)
-        .filter(|&k| {
-            actor.at(start + k as f32 / fps).is_some_and(|(pose, opacity)| {
-                (0.125..0.875).contains(&pose.x) && (0.0..1.0).contains(&pose.y) && opacity > 0.5
-            })
-        })
-        .count()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::{Bounds, Fit};
+
+    const SMALL: View = View::square(64, Fit::Crop);
+
+    fn rng(seed: u64) -> ChaCha8Rng {
+        ChaCha8Rng::seed_from_u64(seed)
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_picture_and_clip() {
+        let (world, again) = (World::load().unwrap(), World::load().unwrap());
+        for seed in 0..10 {
+            let image = world.sample_image(&mut rng(seed), Split::Train, SMALL);
+            assert_eq!(image, again.sample_image(&mut rng(seed), Split::Train, SMALL));
+            assert_eq!(image.rgb.len(), 64 * 64 * 3);
+            let clip = world.sample_clip(&mut rng(seed), Split::Held, SMALL, 8, 2.0);
+            assert_eq!(clip, again.sample_clip(&mut rng(seed), Split::Held, SMALL, 8, 2.0));
+            assert_eq!(clip.frames.len(), 8);
+        }
+    }
+
+    #[test]
+    fn a_sample_takes_one_number_and_is_the_same_event_at_every_size() {
+        let world = World::load().unwrap();
+        let (mut one, mut other) = (rng(3), rng(3));
+        let small = world.sample_clip(&mut one, Split::Train, SMALL, 4, 1.0);
+        let large = world.sample_clip(&mut other, Split::Train, View::CAMERA, 4, 1.0);
+        assert_eq!(small.captions, large.captions);
+        assert_eq!(small.event_span, large.event_span);
+        assert_eq!(one.next_u64(), other.next_u64());
+    }
+
+    #[test]
+    fn a_clip_shows_everything_its_captions_tell_of() {
+        let world = World::load().unwrap();
+        let (mut empty, mut begun_before, mut ended_after) = (0, 0, 0);
+        for seed in 0..600 {
+            let view = View::new(16, 12);
+            let clip = world.sample_clip(&mut rng(seed), Split::Train, view, 8, 2.0);
+            assert!((1..=4).contains(&clip.captions.len()), "{:?}", clip.captions);
+            empty += usize::from(clip.objects.is_empty());
+            begun_before += usize::from(clip.event_span.0 < 0.0);
+            ended_after += usize::from(clip.event_span.1 > 4.0);
+            for object in &clip.objects {
+                let seen = object.boxes.iter().flatten().count();
+                assert!(seen >= 2, "seed {seed}: {object:?} is in {seen} frames");
+            }
+        }
+        assert!(empty > 2 && begun_before > 100 && ended_after > 100);
+    }
+
+    /// Where the difference between two frames lies, weighted: (x, y) of the middle, and its
+    /// spread.
+    fn centroid(view: View, with: &[u8], without: &[u8]) -> Option<(f32, f32, f32)> {
+        let (mut sum, mut x, mut y) = (0.0_f32, 0.0, 0.0);
+        let weight = |a: &[u8], b: &[u8]| {
+            a.iter().zip(b).map(|(p, q)| f32::from(p.abs_diff(*q))).sum::<f32>()
+        };
+        let mut area = 0.0;
+        for (index, (a, b)) in with.chunks_exact(3).zip(without.chunks_exact(3)).enumerate() {
+            let weight = weight(a, b);
+            sum += weight;
+            x += weight * (index % view.width) as f32;
+            y += weight * (index / view.width) as f32;
+            area += f32::from(u8::from(weight > 20.0));
+        }
+        (area > 12.0).then(|| (x / sum, y / sum, area.sqrt()))
+    }
+
+    #[test]
+    fn what_moves_in_the_pixels_is_what_the_truth_says() {
+        let world = World::load().unwrap();
+        let view = View::new(96, 72);
+        let mut judged = std::collections::BTreeMap::new();
+        for seed in 0..220 {
+            let mut rng = rng(seed);
+            let cupboard = world.cupboard();
+            let plan = cupboard.plan(Relation::Alone, &Motion::ALL, None, Split::Train, &mut rng);
+            let motion = plan.actors[0].motion;
+            let shot = world.shot(&plan, view, seed);
+            let times: Vec<f32> = (1..12).map(|k| plan.seconds * k as f32 / 12.0).collect();
+            let (frames, objects) = world.frames(&plan, &shot, view, &times);
+            let mut nobody = plan.clone();
+            nobody.actors.clear();
+            let (empty, _) = world.frames(&nobody, &shot, view, &times);
+            let seen: Vec<_> = frames
+                .iter()
+                .zip(&empty)
+                .zip(&objects[0].boxes)
+                // A thing cut by the frame's edge has its middle elsewhere.
+                .filter(|(_, b)| {
+                    b.is_some_and(|b: Bounds| b.x0 > 0.0 && b.x1 < 1.0 && b.y0 > 0.0 && b.y1 < 1.0)
+                })
+                .filter_map(|((with, without), _)| centroid(view, with, without))
+                .collect();
+            let (Some(first), Some(last)) = (seen.first(), seen.last()) else { continue };
+            if seen.len() < 4 {
+                continue;
+            }
+            let (dx, dy, growth) = (last.0 - first.0, last.1 - first.1, last.2 / first.2);
+            *judged.entry(motion).or_insert(0) += 1;
+            let agrees = match motion.direction() {
+                Some("right") => dx > 4.0 && dx > dy.abs(),
+                Some("left") => dx < -4.0 && -dx > dy.abs(),
+                Some("up") => dy < -4.0 && -dy > dx.abs(),
+                Some("down") => dy > 4.0 && dy > dx.abs(),
+                Some("towards the camera") => growth > 1.2,
+                Some(_) => growth < 0.84,
+                None if motion == Motion::Still => dx.abs() < 3.0 && dy.abs() < 3.0,
+                None => true,
+            };
+            assert!(agrees, "seed {seed}: {motion:?} but dx {dx} dy {dy} growth {growth}");
+        }
+        assert!(judged.len() >= 12, "{judged:?}");
+    }
+
+    #[test]
+    fn counterparts_differ_in_direction_or_order_and_in_nothing_else() {
+        let world = World::load().unwrap();
+        let view = View::new(32, 24);
+        for seed in 0..60 {
+            for counterpart in [Counterpart::Direction, Counterpart::Order] {
+                for split in [Split::Train, Split::Held] {
+                    let (one, two) =
+                        world.sample_clip_pair(&mut rng(seed), split, counterpart, view, 8, 2.0);
+                    assert_eq!((one.scene, one.event_span), (two.scene, two.event_span));
+                    assert_ne!(one.frames, two.frames, "seed {seed}");
+                    let names = |clip: &LabelledClip| -> Vec<String> {
+                        clip.objects.iter().map(|object| object.name.clone()).collect()
+                    };
+                    let mut swapped = names(&two);
+                    if counterpart == Counterpart::Order {
+                        swapped.reverse();
+                        assert_ne!(one.captions[0], two.captions[0]);
+                    } else {
+                        let motion = one.objects[0].motion;
+                        assert_eq!(motion.opposite(), Some(two.objects[0].motion));
+                    }
+                    assert_eq!(names(&one), swapped);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_share_the_world() {
+        fn shared<T: Send + Sync>(_: &T) {}
+        shared(&World::load().unwrap());
+    }
 }
