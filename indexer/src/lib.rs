@@ -1,0 +1,193 @@
+//! Topic to index: batch, keep, make durable, commit.
+//!
+//! An [`Indexer`] follows a topic until it is closed and drained. Each batch goes through four
+//! steps in this order: keep its clips in the index, flush the index, enter the clips in the
+//! ledger, commit the topic's position. After a crash between any two of them, the batch is
+//! delivered again and does no harm, since clips are kept by an id that follows from what they
+//! show. So every clip accepted by the topic ends in the index once, or in the ledger as lost.
+//!
+//! A clip that the index refuses is entered as lost, and the rest of its batch is kept. A failure
+//! that may pass is tried again with growing pauses; one that stays, or a full disk, ends the
+//! run with an error, and what was not committed waits in the topic.
+
+mod batch;
+mod progress;
+mod retry;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use footage_clip::{ClipRecord, ClipState, CoverageRecord, LostReason};
+use footage_index::{IndexError, KeepClips, Ledger, LedgerError};
+use footage_topic::{Follow, FollowError};
+use tokio::sync::watch;
+use tracing::warn;
+
+use batch::Batch;
+pub use progress::{Progress, SourceProgress};
+pub use retry::RetrySettings;
+
+/// How clips are brought into the index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexerSettings {
+    /// Most messages in one batch. Larger batches make fewer flushes.
+    pub max_batch: NonZeroUsize,
+    /// Longest time the first message of a batch waits for the others.
+    pub max_wait: Duration,
+    /// What to do about failures that may pass.
+    pub retry: RetrySettings,
+}
+
+impl Default for IndexerSettings {
+    fn default() -> Self {
+        Self {
+            max_batch: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
+            max_wait: Duration::from_millis(500),
+            retry: RetrySettings::default(),
+        }
+    }
+}
+
+/// What a run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexerReport {
+    /// Clips kept and durable. A clip delivered twice counts twice.
+    pub indexed_clips: u64,
+    /// Clips that the index refused, entered as lost.
+    pub refused_clips: u64,
+    /// Clips that came as gated or lost.
+    pub other_clips: u64,
+    /// Batches committed.
+    pub batches: u64,
+}
+
+/// Why a run ended before its topic did. What was not committed waits in the topic.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexerError {
+    /// The index failed, and went on failing.
+    #[error("clips cannot be kept: {0}")]
+    Index(#[from] IndexError),
+    /// The ledger failed.
+    #[error("clips cannot be accounted for: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The topic failed.
+    #[error("clips cannot be followed: {0}")]
+    Topic(#[from] FollowError),
+    /// A call was given up by the runtime.
+    #[error("indexing was interrupted: {0}")]
+    Interrupted(String),
+}
+
+/// Brings what a topic holds into an index and its ledger.
+pub struct Indexer {
+    index: Arc<dyn KeepClips>,
+    ledger: Ledger,
+    settings: IndexerSettings,
+    progress: watch::Sender<Progress>,
+}
+
+impl Indexer {
+    /// An indexer for one index and the ledger beside it.
+    pub fn new(index: Arc<dyn KeepClips>, ledger: Ledger, settings: IndexerSettings) -> Self {
+        Self { index, ledger, settings, progress: watch::Sender::default() }
+    }
+
+    /// Tells what was committed, by source, each time that more was.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Follows until the topic is closed and everything in it is committed.
+    ///
+    /// May be cancelled at any time: what was not committed is delivered to the next follower.
+    pub async fn run(&self, mut follower: Box<dyn Follow>) -> Result<IndexerReport, IndexerError> {
+        let mut report = IndexerReport::default();
+        while let Some(batch) = Batch::receive(&mut *follower, &self.settings).await? {
+            self.bring_in(batch, &mut *follower, &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    async fn bring_in(
+        &self,
+        mut batch: Batch,
+        follower: &mut dyn Follow,
+        report: &mut IndexerReport,
+    ) -> Result<(), IndexerError> {
+        let refused = self.keep(&mut batch.clips).await?;
+        if !batch.clips.is_empty() {
+            self.settings.retry.until_done("flush", || self.index.flush()).await?;
+        }
+        report.indexed_clips += batch.clips.len() as u64;
+        report.refused_clips += refused.len() as u64;
+        report.other_clips += batch.coverage.len() as u64;
+        let (indexed, coverage) = (std::mem::take(&mut batch.clips), &mut batch.coverage);
+        coverage.extend(indexed.iter().map(|clip| coverage_of(clip, ClipState::Indexed)));
+        coverage.extend(
+            refused.iter().map(|clip| coverage_of(clip, ClipState::Lost(LostReason::Refused))),
+        );
+        let batch = self.enter(batch).await?;
+        for position in &batch.positions {
+            follower.commit(*position).await?;
+        }
+        report.batches += 1;
+        self.progress.send_modify(|progress| progress.add(&batch.sources, &batch.coverage));
+        Ok(())
+    }
+
+    /// Keeps clips, taking out and returning those that the index refuses.
+    async fn keep(&self, clips: &mut Vec<ClipRecord>) -> Result<Vec<ClipRecord>, IndexerError> {
+        let mut refused = Vec::new();
+        while !clips.is_empty() {
+            match self.settings.retry.until_done("keep", || self.index.keep(clips)).await {
+                Ok(()) => break,
+                Err(error) => refused.push(take_refused(clips, error)?),
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Entering is one transaction of the disk's, so it goes where blocking is allowed.
+    async fn enter(&self, batch: Batch) -> Result<Batch, IndexerError> {
+        let ledger = self.ledger.clone();
+        let entered = tokio::task::spawn_blocking(move || {
+            ledger.enter(&batch.sources, &batch.coverage).map(|()| batch)
+        })
+        .await;
+        Ok(entered.map_err(|error| IndexerError::Interrupted(error.to_string()))??)
+    }
+}
+
+/// The clip that the index refused, or the error where it is of another kind.
+fn take_refused(
+    clips: &mut Vec<ClipRecord>,
+    error: IndexError,
+) -> Result<ClipRecord, IndexerError> {
+    let at = match &error {
+        IndexError::Refused { clip_id, .. } => {
+            clips.iter().position(|clip| clip.clip_id == *clip_id)
+        }
+        _ => None,
+    };
+    let Some(at) = at else {
+        return Err(error.into());
+    };
+    let clip = clips.remove(at);
+    warn!(source = %clip.source_id, start_ns = clip.span.start_ns, %error, "clip is lost");
+    Ok(clip)
+}
+
+impl fmt::Debug for Indexer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Indexer")
+            .field("ledger", &self.ledger)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+fn coverage_of(clip: &ClipRecord, state: ClipState) -> CoverageRecord {
+    CoverageRecord { source_id: clip.source_id.clone(), span: clip.span, state }
+}
