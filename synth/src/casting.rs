@@ -202,7 +202,7 @@ impl Cupboard<'_> {
         let widths = pair
             .each_ref()
             .map(|actor| actor.path.pose(0.0).height * self.aspect(actor.cast) / ASPECT);
-        let gap = (widths[0] + widths[1]) / 2.0 + 0.04;
+        let gap = f32::midpoint(widths[0], widths[1]) + 0.04;
         let y = pair[0].path.pose(0.0).y;
         for (actor, ahead) in pair.iter_mut().zip([-gap / 2.0, gap / 2.0]) {
             let height = actor.path.pose(0.0).height;

@@ -61,17 +61,17 @@ pub enum SynthError {
         /// Pixels.
         height: usize,
     },
-    /// GStreamer lacks every encoder that could be used.
+    /// Every encoder that could be used is missing.
     #[error(
         "GStreamer has no video encoder of ours (openh264enc, x264enc, vp8enc, jpegenc); install gstreamer1.0-plugins-good and gstreamer1.0-plugins-bad"
     )]
     NoEncoder,
-    /// GStreamer failed while it encoded.
+    /// Encoding failed.
     #[error("{path}: encoding failed: {why}")]
     Encoding {
         /// The video, without its extension.
         path: PathBuf,
-        /// What GStreamer said.
+        /// What the encoder, or another element, said.
         why: String,
     },
     /// A file could not be read or written.

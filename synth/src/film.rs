@@ -87,7 +87,7 @@ impl Recipe {
 ///
 /// # Errors
 /// [`SynthError::OddSize`] where the frames' width is no multiple of four or their height none of
-/// two; [`SynthError::NoEncoder`] where GStreamer has none; [`SynthError::Encoding`] when it
+/// two; [`SynthError::NoEncoder`] where there is none; [`SynthError::Encoding`] when it
 /// fails, a full disk among the reasons.
 pub fn write_video(reel: &Reel<'_>, stem: &Path, film: Film) -> Result<PathBuf, SynthError> {
     let (width, height) = (reel.view().width, reel.view().height);
@@ -172,13 +172,14 @@ fn end_behind(encoder: &gst::Element) {
     let source = source.downgrade();
     sink.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
         let is_end = info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
-        match source.upgrade() {
-            Some(source) if is_end => {
-                source.push_event(gst::event::Eos::new());
-                gst::PadProbeReturn::Drop
-            }
-            _ => gst::PadProbeReturn::Ok,
+        let Some(source) = source.upgrade().filter(|_| is_end) else {
+            return gst::PadProbeReturn::Ok;
+        };
+        // The probe's owner of the event is now us: hence `Handled`, not `Drop`.
+        if let Some(gst::PadProbeData::Event(end)) = info.data.take() {
+            source.push_event(end);
         }
+        gst::PadProbeReturn::Handled
     });
 }
 

@@ -23,6 +23,13 @@ const RUN: Verb = ["runs", "running", "run"];
 const ROLL: Verb = ["rolls", "rolling", "roll"];
 const SLIDE: Verb = ["slides", "sliding", "slide"];
 
+const ENTER: Verb = ["enters", "entering", "enter"];
+const LEAVE: Verb = ["leaves", "leaving", "leave"];
+const EXIT: Verb = ["exits", "exiting", "exit"];
+const REST: Verb = ["does not move", "not moving", "do not move"];
+const APPROACH: Verb = ["approaches", "approaching", "approach"];
+const RECEDE: Verb = ["recedes", "receding", "recede"];
+
 /// What can be said of a motion: each verb goes with each complement.
 struct Saying {
     verbs: &'static [Verb],
@@ -39,10 +46,7 @@ fn sayings(motion: Motion, category: &str) -> [Saying; 2] {
     match motion {
         Motion::Still => [
             saying(&[["stands", "standing", "stand"], ["stays", "staying", "stay"]], &["still"]),
-            saying(
-                &[["does not move", "not moving", "do not move"], ["stays", "staying", "stay"]],
-                &["", "in place"],
-            ),
+            saying(&[REST, ["stays in place", "staying in place", "stay in place"]], &[""]),
         ],
         Motion::Right => [
             saying(&[MOVE, MOVE, GO, TRAVEL], &["right", "to the right", "from left to right"]),
@@ -62,17 +66,11 @@ fn sayings(motion: Motion, category: &str) -> [Saying; 2] {
         ],
         Motion::Closer => [
             saying(&[MOVE, COME, COME], &["closer", "towards the camera", "nearer"]),
-            saying(
-                &[["approaches", "approaching", "approach"], ["gets", "getting", "get"]],
-                &["closer", "bigger"],
-            ),
+            saying(&[APPROACH, ["gets bigger", "getting bigger", "get bigger"]], &[""]),
         ],
         Motion::Away => [
             saying(&[MOVE, GO, GO], &["away", "away from the camera", "further away"]),
-            saying(
-                &[["recedes", "receding", "recede"], ["gets", "getting", "get"]],
-                &["into the distance", "smaller"],
-            ),
+            saying(&[RECEDE, ["gets smaller", "getting smaller", "get smaller"]], &[""]),
         ],
         Motion::Circle => [
             saying(&[MOVE, MOVE, GO], &["in a circle", "in circles", "around in a circle"]),
@@ -86,25 +84,19 @@ fn sayings(motion: Motion, category: &str) -> [Saying; 2] {
             ),
         ],
         Motion::EnterLeft => [
-            saying(&[["enters", "entering", "enter"]], &["from the left", "from the left side"]),
+            saying(&[ENTER], &["from the left", "from the left side"]),
             saying(&[COME, MOVE], &["in from the left", "into view from the left"]),
         ],
         Motion::EnterRight => [
-            saying(&[["enters", "entering", "enter"]], &["from the right", "from the right side"]),
+            saying(&[ENTER], &["from the right", "from the right side"]),
             saying(&[COME, MOVE], &["in from the right", "into view from the right"]),
         ],
         Motion::LeaveLeft => [
-            saying(
-                &[["leaves", "leaving", "leave"], ["exits", "exiting", "exit"]],
-                &["to the left", "on the left"],
-            ),
+            saying(&[LEAVE, EXIT], &["to the left", "on the left"]),
             saying(&[MOVE, GO], &["out to the left", "out of view to the left"]),
         ],
         Motion::LeaveRight => [
-            saying(
-                &[["leaves", "leaving", "leave"], ["exits", "exiting", "exit"]],
-                &["to the right", "on the right"],
-            ),
+            saying(&[LEAVE, EXIT], &["to the right", "on the right"]),
             saying(&[MOVE, GO], &["out to the right", "out of view to the right"]),
         ],
     }
@@ -125,16 +117,10 @@ fn doing(motion: Motion, category: &str, rng: &mut ChaCha8Rng) -> [String; 3] {
     let saying = if rng.random::<f32>() < 0.7 { plain } else { special };
     let verb = pick(rng, saying.verbs);
     let complement = pick(rng, saying.complements);
-    let is_complete = matches!((verb[0], complement), ("does not move", _) | (_, ""));
-    // "stays" alone says too little; "approaches closer" too much.
-    match (verb[0], complement) {
-        ("stays", "") => verb.map(|form| format!("{form} in place")),
-        ("approaches", "closer" | "bigger") => verb.map(str::to_owned),
-        ("gets", "into the distance") => verb.map(|form| format!("{form} smaller")),
-        ("recedes", "smaller") => verb.map(str::to_owned),
-        _ if is_complete => verb.map(str::to_owned),
-        _ => verb.map(|form| format!("{form} {complement}")),
+    if complement.is_empty() {
+        return verb.map(str::to_owned);
     }
+    verb.map(|form| format!("{form} {complement}"))
 }
 
 const NUMBERS: [&str; 6] = ["no", "one", "two", "three", "four", "five"];

@@ -82,7 +82,7 @@ impl Plan {
             .collect();
         match (self.relation, &self.actors[..]) {
             (Relation::Count, all @ [first, ..]) => {
-                lines.push(format!("{}|x{}", name(first), all.len()))
+                lines.push(format!("{}|x{}", name(first), all.len()));
             }
             (relation, [first, second]) => {
                 let (mut a, mut b) = (name(first), name(second));

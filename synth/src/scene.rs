@@ -265,13 +265,13 @@ impl Brush<'_> {
         let horizon = 0.2 + 0.14 * self.horizon + 0.03 * (self.soft(x, 0.7, 2.0) - 0.5);
         let depth = y - horizon;
         if depth < 0.0 {
-            let flake = self.cell((x * 34.0).floor(), (y * 34.0).floor()) > 0.88;
+            let flake = self.cell((x * 64.0).floor(), (y * 64.0).floor()) > 0.92;
             let (lane, across) = ((x * 7.0 * self.scale).floor(), (x * 7.0 * self.scale).fract());
             let tall = 0.08 + 0.09 * self.cell(lane, 5.0);
             let reach = (1.0 + depth / tall) * 0.46;
             return if flake {
                 [246.0; 3]
-            } else if -depth < tall && (across - 0.5).abs() < 0.46 - reach.min(0.46) + 0.02 {
+            } else if -depth < tall && (across - 0.5).abs() < reach {
                 mix([36.0, 62.0, 58.0], [225.0, 232.0, 240.0], (-depth / tall - 0.55) * 4.0)
             } else {
                 mix([140.0, 160.0, 186.0], [190.0, 204.0, 220.0], y / horizon)
@@ -352,7 +352,7 @@ impl Brush<'_> {
         let stain = self.soft(x, y, 5.0);
         let leaning = x + self.tilt * 1.5 * y + self.at[0];
         let bay = 0.27 * self.scale;
-        let in_row = y < 0.40 || y > 0.62;
+        let in_row = !(0.40..=0.62).contains(&y);
         let is_line = in_row && (leaning / bay).fract() < 0.085 || (y - 0.03).abs() < 0.012;
         if is_line {
             return scaled([232.0, 232.0, 228.0], self.tone);

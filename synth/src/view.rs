@@ -102,6 +102,7 @@ impl Bounds {
     }
 
     /// The part that lies in the picture; without area when none does.
+    #[must_use]
     pub fn clipped(self) -> Self {
         Self {
             x0: self.x0.clamp(0.0, 1.0),

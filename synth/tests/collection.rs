@@ -1,4 +1,4 @@
-//! What a rendered collection promises, checked with GStreamer's own decoder.
+//! What a rendered collection promises, checked by decoding it.
 
 #![expect(clippy::unwrap_used, reason = "a test says so by failing")]
 
@@ -11,7 +11,7 @@ fn short(videos: usize) -> Collection {
     Collection { videos, seconds: 12.0, seed: 9, ..Collection::default() }
 }
 
-/// Decodes a file: its frames' (width, height), the times of all frames, and of key frames.
+/// Decodes a file: its frames' (width, height), and the time of each frame in seconds.
 fn decoded(path: &Path) -> ((u32, u32), Vec<f64>) {
     gst::init().unwrap();
     let line = "filesrc name=file ! decodebin ! videoconvert ! video/x-raw,format=RGB ! appsink name=out sync=false";
