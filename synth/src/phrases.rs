@@ -224,7 +224,7 @@ impl Words {
             _ => Side::Left,
         };
         let sides = [pick(rng, side_phrases(side)), pick(rng, side_phrases(other_side(side)))];
-        Self { first, second, place, scene: format!("{} {scene}", article(scene)), group, sides }
+        Self { first, second, place, scene: plan.scene.with_article(scene), group, sides }
     }
 
     /// What stands in a template's slot; empty for a slot that this event cannot fill.

@@ -64,6 +64,11 @@ impl Scene {
         }
     }
 
+    /// One of its nouns as a caption says it: "a road", "the sea".
+    pub(crate) fn with_article(self, noun: &str) -> String {
+        format!("{} {noun}", if self == Self::Sea { "the" } else { "a" })
+    }
+
     /// Phrases that say where something is.
     pub fn places(self) -> &'static [&'static str] {
         match self {
