@@ -8,7 +8,7 @@ use crate::view::Bounds;
 /// A thing that a picture or a clip's caption tells of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlacedObject {
-    /// Its name in the [`Vocabulary`].
+    /// Its name in the [`crate::Vocabulary`].
     pub name: String,
     /// Its category, such as "animal".
     pub category: String,

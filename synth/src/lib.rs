@@ -1,7 +1,8 @@
 //! A small world with known truth: labelled footage, rendered.
 //!
 //! Named things (the pictures of an emoji font, and coloured shapes) move in painted places in
-//! front of a camera with flaws. [`World`] gives labelled pictures and clips to train on.
+//! front of a camera with flaws. [`World`] gives labelled pictures and clips to train on,
+//! [`render_collection`] writes video files with their truth beside them.
 //! Everything follows from its seed.
 
 mod actor;
