@@ -197,6 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn only_a_frame_after_an_interruption_breaks_the_run() {
+        let mut cutter = cutter(4, 2, PartialClip::Pad);
+        assert!(!cutter.breaks_at(7 * SECOND));
+        cutter.push(3 * SECOND, 3);
+        let breaks = [2, 3, 8, 9].map(|second| cutter.breaks_at(second * SECOND));
+        assert_eq!(breaks, [true, false, false, true]);
+    }
+
+    #[test]
     fn a_partial_clip_is_padded_or_dropped_as_asked() {
         let run = |partial| {
             let mut cutter = cutter(4, 2, partial);

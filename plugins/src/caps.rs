@@ -29,8 +29,8 @@ pub(crate) fn any_clips() -> gst::Caps {
 pub(crate) fn clip_caps(frames: &gst::CapsRef, spec: &WindowSpec) -> gst::Caps {
     renamed(frames, RAW_MEDIA_TYPE, CLIP_MEDIA_TYPE, |fields| {
         fields.remove_fields(["framerate", "max-framerate"]);
-        fields.set("length", spec.length() as i32);
-        fields.set("stride", spec.stride() as i32);
+        fields.set("length", field(spec.length()));
+        fields.set("stride", field(spec.stride()));
         fields.set("rate", rate_field(spec));
     })
 }
@@ -39,8 +39,8 @@ pub(crate) fn clip_caps(frames: &gst::CapsRef, spec: &WindowSpec) -> gst::Caps {
 pub(crate) fn frame_caps(clips: &gst::CapsRef, spec: &WindowSpec) -> gst::Caps {
     let cut_so = gst::Caps::builder(CLIP_MEDIA_TYPE)
         .any_features()
-        .field("length", spec.length() as i32)
-        .field("stride", spec.stride() as i32)
+        .field("length", field(spec.length()))
+        .field("stride", field(spec.stride()))
         .field("rate", rate_field(spec))
         .build();
     renamed(&clips.intersect(&cut_so), CLIP_MEDIA_TYPE, RAW_MEDIA_TYPE, |fields| {
@@ -49,7 +49,12 @@ pub(crate) fn frame_caps(clips: &gst::CapsRef, spec: &WindowSpec) -> gst::Caps {
 }
 
 fn rate_field(spec: &WindowSpec) -> gst::Fraction {
-    gst::Fraction::new(spec.rate().num() as i32, spec.rate().den() as i32)
+    gst::Fraction::new(field(spec.rate().num()), field(spec.rate().den()))
+}
+
+/// Lengths are at most 1024, and rates came from a `GstFraction`.
+fn field(number: impl TryInto<i32>) -> i32 {
+    number.try_into().unwrap_or(i32::MAX)
 }
 
 fn renamed(

@@ -76,8 +76,9 @@ impl Timeline {
         *self = Self { frame_duration: self.frame_duration, ..Self::default() };
     }
 
-    /// Places the next picture; `None` if it lies outside the segment, so that no sink would show
-    /// it. One that began before the segment is shown from the segment's start.
+    /// Places the next picture; `None` if no sink would show it: it lies outside the segment, is only
+    /// there to decode others, or is no picture (an empty buffer that marks a gap). One that began
+    /// before the segment is shown from the segment's start.
     pub(crate) fn place(
         &mut self,
         picture: &gst::BufferRef,
@@ -90,7 +91,8 @@ impl Timeline {
         let start = segment.start().unwrap_or(ClockTime::ZERO);
         let is_early = pts < start && end.is_none_or(|end| end <= start);
         let is_late = segment.stop().is_some_and(|stop| pts >= stop && stop > start);
-        if is_early || is_late {
+        let is_hidden = picture.flags().contains(gst::BufferFlags::DECODE_ONLY);
+        if is_early || is_late || is_hidden || picture.n_memory() == 0 {
             return Ok(None);
         }
         let pts = pts.max(start);
@@ -112,7 +114,7 @@ impl Timeline {
     /// The segment position of a moment of media time; the segment's start for one before it.
     pub(crate) fn position_of(&self, time_ns: u64) -> Option<ClockTime> {
         let segment = self.segment.as_ref()?;
-        let time = ClockTime::from_nseconds(time_ns);
+        let time = ClockTime::from_nseconds(time_ns.min(ClockTime::MAX.nseconds()));
         let position = if segment.time().is_some() {
             segment.position_from_stream_time_full(time)
         } else {

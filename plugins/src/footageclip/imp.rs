@@ -97,7 +97,7 @@ impl FootageClip {
         use gst::EventView;
         gst::trace!(CAT, obj = pad, "{event:?}");
         let makes_sense = match event.view() {
-            EventView::Caps(caps) => return self.change_caps(caps.caps_owned()),
+            EventView::Caps(caps) => return self.change_caps(caps),
             EventView::Segment(segment) => self.apply(|stream| stream.enter(segment.segment())),
             EventView::Gap(gap) => {
                 let (start, duration) = gap.get();
@@ -116,13 +116,15 @@ impl FootageClip {
         makes_sense && gst::Pad::event_default(pad, Some(&*self.obj()), event)
     }
 
-    fn change_caps(&self, frames: gst::Caps) -> bool {
+    fn change_caps(&self, event: &gst::event::Caps) -> bool {
+        let frames = event.caps_owned();
         let is_finished =
             self.apply(|stream| if stream.ends_with(&frames) { stream.finish() } else { Ok(None) });
         let clips = lock(&self.stream).as_mut().and_then(|stream| stream.change_caps(frames));
         let Some(clips) = clips else { return is_finished };
         gst::debug!(CAT, imp = self, "clips are {clips}");
-        is_finished && self.srcpad.push_event(gst::event::Caps::new(&clips))
+        let event = gst::event::Caps::builder(&clips).seqnum(event.seqnum()).build();
+        is_finished && self.srcpad.push_event(event)
     }
 
     fn src_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
@@ -178,7 +180,11 @@ impl FootageClip {
                 }
                 let ours = gst::ClockTime::from_nseconds(spec.duration_ns());
                 let (is_live, min, max) = upstream.result();
-                latency.set(is_live, min + ours, max.map(|max| max + ours));
+                latency.set(
+                    is_live,
+                    min.saturating_add(ours),
+                    max.map(|max| max.saturating_add(ours)),
+                );
                 true
             }
             _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),

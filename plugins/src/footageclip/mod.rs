@@ -1,7 +1,7 @@
 //! `footageclip` cuts raw video into overlapping clips, one buffer a clip.
 //!
 //! ```sh
-//! gst-launch-1.0 videotestsrc num-buffers=100 ! footagesample rate=2/1 ! videoconvertscale \
+//! gst-launch-1.0 videotestsrc num-buffers=300 ! footagesample rate=2/1 ! videoconvertscale \
 //!   ! video/x-raw,format=RGB,width=64,height=64 \
 //!   ! footageclip length=8 stride=4 rate=2/1 ! fakesink silent=false -v
 //! ```
@@ -42,7 +42,7 @@
 //!
 //! # Latency
 //!
-//! A clip leaves with its last frame, so the element adds `length / rate` seconds. QoS events from
+//! A clip leaves with its last frame, so the element adds `length / rate` seconds. `QoS` events from
 //! downstream end here: a clip that came late does not mean that a decoder should skip frames.
 
 use gst::glib;

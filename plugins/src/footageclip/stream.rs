@@ -77,8 +77,7 @@ impl Stream {
             return Err(StreamError::NoCaps);
         }
         let Some(place) = self.timeline.place(&frame)? else { return Ok(taken) };
-        let is_hidden = frame.flags().contains(gst::BufferFlags::DECODE_ONLY);
-        if is_hidden || !self.cutter.wants(place.time_ns) {
+        if !self.cutter.wants(place.time_ns) {
             return Ok(taken);
         }
         taken.is_sampled = true;
@@ -98,8 +97,8 @@ impl Stream {
         Ok(clip)
     }
 
-    /// The clips' caps, if these frames' caps change them. [`Self::finish`] first, so that the frames
-    /// held go under the caps they came with: [`Self::ends_with`] tells.
+    /// The clips' caps, if these frames' caps change them. Where [`Self::ends_with`] says so, the run
+    /// is finished first, under the caps its frames came with.
     pub(super) fn change_caps(&mut self, frames: gst::Caps) -> Option<gst::Caps> {
         self.timeline.set_caps(&frames);
         let clips = clip_caps(&frames, &self.spec);

@@ -88,13 +88,10 @@ impl FootageSample {
         let stream = stream.as_mut().ok_or(gst::FlowError::Flushing)?;
         stream.is_discont |= frame.flags().contains(gst::BufferFlags::DISCONT);
         let place = stream.timeline.place(&frame).map_err(|error| {
-            gst::element_imp_error!(self, gst::StreamError::Failed, ["{error}"]);
+            gst::element_imp_error!(self, gst::StreamError::Format, ["{error}"]);
             gst::FlowError::Error
         })?;
-        let Some(place) = place.filter(|_| !frame.flags().contains(gst::BufferFlags::DECODE_ONLY))
-        else {
-            return Ok(None);
-        };
+        let Some(place) = place else { return Ok(None) };
         if !stream.wants(place) {
             return Ok(None);
         }

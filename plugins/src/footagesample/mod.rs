@@ -3,7 +3,7 @@
 //! Put it right behind the decoder: what it drops is neither scaled nor converted.
 //!
 //! ```sh
-//! gst-launch-1.0 filesrc location=street.mp4 ! decodebin ! footagesample rate=2/1 \
+//! gst-launch-1.0 filesrc location=street.mkv ! decodebin ! footagesample rate=2/1 \
 //!   ! videoconvertscale ! video/x-raw,format=RGB,width=224,height=224 ! fakesink silent=false -v
 //! ```
 //!
