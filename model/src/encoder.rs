@@ -1,0 +1,62 @@
+//! The seam: what every model offers to the rest of the house.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use footage_clip::{Embedding, RgbFrame};
+
+use crate::ModelError;
+
+/// What a frame gives to every clip that contains it: the states of the image tower that the
+/// branch reads. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct FrameFeatures(pub(crate) Arc<States>);
+
+/// The states of one frame, where the encoder that made them wants them.
+#[derive(Debug)]
+pub(crate) enum States {
+    /// One tensor for each state, `[1, 1+N, D]`.
+    Tensors(Vec<Tensor>),
+}
+
+/// Pixels to embeddings, in two steps, so that the frames that neighbouring clips share are looked
+/// at once.
+///
+/// The two steps together are a pure function: features computed for one clip may be used in any
+/// other, and give the same embedding as computing that clip alone.
+pub trait VideoEncoder: Send + Sync {
+    /// Dimension of the embeddings, P.
+    fn dim(&self) -> usize;
+
+    /// Most frames a clip may have.
+    fn max_frames(&self) -> usize;
+
+    /// Prepares the pixels and runs the image tower, once for each distinct frame. The order of the
+    /// result is that of `frames`.
+    fn frame_features(&self, frames: &[RgbFrame]) -> Result<Vec<FrameFeatures>, ModelError>;
+
+    /// The embeddings of clips, each given by the features of its frames in order of time. All clips
+    /// of one call have the same number of frames.
+    fn embed_clips(&self, clips: &[Vec<FrameFeatures>]) -> Result<Vec<Embedding>, ModelError>;
+}
+
+/// Words to embeddings in the space of the video encoder beside it.
+pub trait TextEncoder: Send + Sync {
+    /// One embedding for each text, in order.
+    fn embed_texts(&self, texts: &[&str]) -> Result<Vec<Embedding>, ModelError>;
+}
+
+/// The number of frames of every clip, once it is known that they agree and fit the model.
+pub(crate) fn frames_of_each(
+    clips: &[Vec<FrameFeatures>],
+    max_frames: usize,
+) -> Result<usize, ModelError> {
+    let first = clips.first().map_or(0, Vec::len);
+    if let Some(other) = clips.iter().map(Vec::len).find(|frames| *frames != first) {
+        return Err(ModelError::UnevenClips { first, other });
+    }
+    if first == 0 || first > max_frames {
+        return Err(ModelError::ClipLength { frames: first, max_frames });
+    }
+    Ok(first)
+}

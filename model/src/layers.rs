@@ -1,0 +1,245 @@
+//! The blocks that CLIP's towers and the branch share: linear, layer norm, attention, MLP.
+//!
+//! Names of parameters follow Hugging Face's `CLIPEncoderLayer`, in which the reference's
+//! checkpoints are written. Shapes: `M` sequences of `S` tokens of `D` channels, `H` heads.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+use crate::ops::Ops;
+
+/// Epsilon of every layer norm in CLIP.
+pub(crate) const LAYER_NORM_EPS: f32 = 1e-5;
+
+/// `y = x Wᵀ + b`, with `W [out, in]`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// Takes `weight [out, in]` and `bias [out]` below `vb`. New weights are uniform in
+    /// `±1/sqrt(in)`, as `PyTorch`'s default.
+    pub fn new(from: usize, to: usize, vb: &VarBuilder) -> Result<Self> {
+        let bound = 1.0 / (from as f64).sqrt();
+        let uniform = Init::Uniform { lo: -bound, up: bound };
+        let weight = vb.get_with_hints((to, from), "weight", uniform)?;
+        Ok(Self { weight, bias: Some(vb.get_with_hints(to, "bias", uniform)?) })
+    }
+
+    /// Takes `weight [out, in]` below `vb`; new weights are normal with deviation `stdev`.
+    pub fn without_bias(from: usize, to: usize, stdev: f64, vb: &VarBuilder) -> Result<Self> {
+        let normal = Init::Randn { mean: 0.0, stdev };
+        Ok(Self { weight: vb.get_with_hints((to, from), "weight", normal)?, bias: None })
+    }
+
+    /// Like [`Self::new`], but new weights are normal with deviation `stdev` and new biases 0.
+    pub fn normal(from: usize, to: usize, stdev: f64, vb: &VarBuilder) -> Result<Self> {
+        let normal = Init::Randn { mean: 0.0, stdev };
+        let weight = vb.get_with_hints((to, from), "weight", normal)?;
+        Ok(Self { weight, bias: Some(vb.get_with_hints(to, "bias", candle_nn::init::ZERO)?) })
+    }
+
+    /// Like [`Self::new`], but new weights and biases are 0, so that a new layer adds nothing.
+    pub fn zero(from: usize, to: usize, vb: &VarBuilder) -> Result<Self> {
+        let weight = vb.get_with_hints((to, from), "weight", candle_nn::init::ZERO)?;
+        Ok(Self { weight, bias: Some(vb.get_with_hints(to, "bias", candle_nn::init::ZERO)?) })
+    }
+
+    /// `[.., in] -> [.., out]`.
+    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        let (to, from) = self.weight.dims2()?;
+        let mut shape = xs.dims().to_vec();
+        let rows = xs.elem_count() / from.max(1);
+        if let Some(last) = shape.last_mut() {
+            *last = to;
+        }
+        // One large product is faster than one for each sequence.
+        let ys = xs.reshape((rows, from))?.matmul(&self.weight.t()?)?;
+        let ys = match &self.bias {
+            Some(bias) => ys.broadcast_add(bias)?,
+            None => ys,
+        };
+        ys.reshape(shape)
+    }
+
+    /// `[out, in]`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// `[out]`.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+}
+
+/// Normalisation of each token over its channels.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    ops: Ops,
+}
+
+impl LayerNorm {
+    /// Takes `weight [D]` and `bias [D]` below `vb`; new ones are 1 and 0.
+    pub fn new(width: usize, ops: Ops, vb: &VarBuilder) -> Result<Self> {
+        let weight = vb.get_with_hints(width, "weight", candle_nn::init::ONE)?;
+        Ok(Self { weight, bias: vb.get_with_hints(width, "bias", candle_nn::init::ZERO)?, ops })
+    }
+
+    /// `[.., D] -> [.., D]`.
+    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        self.ops.layer_norm(xs, &self.weight, &self.bias, LAYER_NORM_EPS)
+    }
+
+    /// `[D]`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// `[D]`.
+    pub fn bias(&self) -> &Tensor {
+        &self.bias
+    }
+}
+
+/// Multi-head self-attention; the scale `1/sqrt(D/H)` applies to the query after its projection.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    pub(crate) q_proj: Linear,
+    pub(crate) k_proj: Linear,
+    pub(crate) v_proj: Linear,
+    pub(crate) out_proj: Linear,
+    pub(crate) heads: usize,
+    ops: Ops,
+}
+
+impl Attention {
+    /// New weights as in CLIP: deviation `D^-0.5` for query, key and value, less by the square root
+    /// of twice the `depth` for the output, which adds to the residual stream.
+    pub fn clip(
+        width: usize,
+        heads: usize,
+        depth: usize,
+        ops: Ops,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        let stdev = (width as f64).powf(-0.5);
+        let linear = |name: &str, stdev: f64| Linear::normal(width, width, stdev, &vb.pp(name));
+        Ok(Self {
+            q_proj: linear("q_proj", stdev)?,
+            k_proj: linear("k_proj", stdev)?,
+            v_proj: linear("v_proj", stdev)?,
+            out_proj: linear("out_proj", stdev * (2.0 * depth as f64).powf(-0.5))?,
+            heads,
+            ops,
+        })
+    }
+
+    /// New weights as `PyTorch`'s linear layers: what the reference does in its temporal layers.
+    pub fn fresh(width: usize, heads: usize, ops: Ops, vb: &VarBuilder) -> Result<Self> {
+        let linear = |name: &str| Linear::new(width, width, &vb.pp(name));
+        Ok(Self {
+            q_proj: linear("q_proj")?,
+            k_proj: linear("k_proj")?,
+            v_proj: linear("v_proj")?,
+            out_proj: linear("out_proj")?,
+            heads,
+            ops,
+        })
+    }
+
+    /// `M S D -> M S D`; `mask [S, S]` is added to the scores.
+    pub fn forward(&self, xs: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let (m, s, d) = xs.dims3()?;
+        let split = |xs: Tensor| {
+            xs.reshape((m, s, self.heads, d / self.heads))?.transpose(1, 2)?.contiguous() // M H S D/H
+        };
+        let scale = 1.0 / ((d / self.heads) as f64).sqrt();
+        let q = split((self.q_proj.forward(xs)? * scale)?)?;
+        let k = split(self.k_proj.forward(xs)?)?;
+        let v = split(self.v_proj.forward(xs)?)?;
+        let scores = q.matmul(&k.t()?)?; // M H S S
+        let scores = match mask {
+            Some(mask) => scores.broadcast_add(mask)?,
+            None => scores,
+        };
+        let mixed = self.ops.softmax(&scores)?.matmul(&v)?; // M H S D/H
+        self.out_proj.forward(&mixed.transpose(1, 2)?.reshape((m, s, d))?)
+    }
+}
+
+/// Two linear layers with quick-GELU in between.
+#[derive(Clone, Debug)]
+pub struct Mlp {
+    pub(crate) fc1: Linear,
+    pub(crate) fc2: Linear,
+    ops: Ops,
+}
+
+impl Mlp {
+    /// New weights as in CLIP.
+    pub fn new(
+        width: usize,
+        hidden: usize,
+        depth: usize,
+        ops: Ops,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        let narrow = (width as f64).powf(-0.5) * (2.0 * depth as f64).powf(-0.5);
+        Ok(Self {
+            fc1: Linear::normal(width, hidden, (2.0 * width as f64).powf(-0.5), &vb.pp("fc1"))?,
+            fc2: Linear::normal(hidden, width, narrow, &vb.pp("fc2"))?,
+            ops,
+        })
+    }
+
+    /// `[.., D] -> [.., D]`.
+    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        self.fc2.forward(&self.ops.quick_gelu(&self.fc1.forward(xs)?)?)
+    }
+}
+
+/// A pre-norm transformer block: `x += attention(ln1(x)); x += mlp(ln2(x))`.
+#[derive(Clone, Debug)]
+pub struct Block {
+    pub(crate) layer_norm1: LayerNorm,
+    pub(crate) self_attn: Attention,
+    pub(crate) layer_norm2: LayerNorm,
+    pub(crate) mlp: Mlp,
+}
+
+/// Sizes of a stack of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockConfig {
+    /// Channels, D.
+    pub width: usize,
+    /// Attention heads, H.
+    pub heads: usize,
+    /// Hidden channels of the MLP.
+    pub mlp: usize,
+    /// Blocks in the stack; only new weights depend on it.
+    pub depth: usize,
+}
+
+impl Block {
+    /// Takes the parameters of one block below `vb`.
+    pub fn new(config: BlockConfig, ops: Ops, vb: &VarBuilder) -> Result<Self> {
+        let BlockConfig { width, heads, mlp, depth } = config;
+        Ok(Self {
+            layer_norm1: LayerNorm::new(width, ops, &vb.pp("layer_norm1"))?,
+            self_attn: Attention::clip(width, heads, depth, ops, &vb.pp("self_attn"))?,
+            layer_norm2: LayerNorm::new(width, ops, &vb.pp("layer_norm2"))?,
+            mlp: Mlp::new(width, mlp, depth, ops, &vb.pp("mlp"))?,
+        })
+    }
+
+    /// `M S D -> M S D`.
+    pub fn forward(&self, xs: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let xs = (xs + self.self_attn.forward(&self.layer_norm1.forward(xs)?, mask)?)?;
+        &xs + self.mlp.forward(&self.layer_norm2.forward(&xs)?)?
+    }
+}

@@ -1,0 +1,113 @@
+//! The three functions that exist in two forms: one that can be differentiated, one that is fast.
+
+use candle_core::{D, Result, Tensor};
+
+/// Which form of layer normalisation, softmax and quick-GELU a model is built from.
+///
+/// `candle_nn`'s fused kernels have no backward pass, so training needs the composed forms. Both
+/// compute the same numbers, and there is one definition of every block above them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ops {
+    /// Elementary operations, each with a backward pass.
+    Composed,
+    /// One kernel each, forward only.
+    Fused,
+}
+
+impl Ops {
+    /// Normalises the last axis of `xs [.., D]`, then scales by `weight [D]` and shifts by
+    /// `bias [D]`.
+    pub fn layer_norm(
+        self,
+        xs: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        eps: f32,
+    ) -> Result<Tensor> {
+        match self {
+            Self::Fused => candle_nn::ops::layer_norm(&xs.contiguous()?, weight, bias, eps),
+            Self::Composed => {
+                let centred = xs.broadcast_sub(&xs.mean_keepdim(D::Minus1)?)?;
+                let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+                centred
+                    .broadcast_div(&(variance + f64::from(eps))?.sqrt()?)?
+                    .broadcast_mul(weight)?
+                    .broadcast_add(bias)
+            }
+        }
+    }
+
+    /// Softmax over the last axis.
+    pub fn softmax(self, xs: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Fused => candle_nn::ops::softmax_last_dim(&xs.contiguous()?),
+            Self::Composed => {
+                // The maximum only keeps the exponentials in range; the result does not depend on it.
+                let max = xs.detach().max_keepdim(D::Minus1)?;
+                let exp = xs.broadcast_sub(&max)?.exp()?;
+                exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
+            }
+        }
+    }
+
+    /// `x * sigmoid(1.702 x)`: `OpenAI`'s CLIP was trained with it, not with GELU.
+    pub fn quick_gelu(self, xs: &Tensor) -> Result<Tensor> {
+        // Its backward pass exists in both forms.
+        xs * candle_nn::ops::sigmoid(&(xs * 1.702)?)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    fn sample() -> Result<Tensor> {
+        let values: Vec<f32> = (0..24u16).map(|i| f32::from(i * 37 % 23) / 5.0 - 2.0).collect();
+        Tensor::from_vec(values, (2, 3, 4), &Device::Cpu)
+    }
+
+    fn largest_difference(a: &Tensor, b: &Tensor) -> Result<f32> {
+        (a - b)?.abs()?.flatten_all()?.max(0)?.to_scalar()
+    }
+
+    #[test]
+    fn both_forms_agree() -> Result<()> {
+        let xs = sample()?;
+        let weight = Tensor::new(&[0.5f32, 1.0, -2.0, 3.0], &Device::Cpu)?;
+        let bias = Tensor::new(&[0.1f32, 0.2, 0.3, 0.4], &Device::Cpu)?;
+        let norm = |ops: Ops| ops.layer_norm(&xs, &weight, &bias, 1e-5);
+        assert!(largest_difference(&norm(Ops::Composed)?, &norm(Ops::Fused)?)? < 1e-6);
+        let softmax = |ops: Ops| ops.softmax(&xs);
+        assert!(largest_difference(&softmax(Ops::Composed)?, &softmax(Ops::Fused)?)? < 1e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn composed_forms_have_the_gradient_of_their_difference_quotient() -> Result<()> {
+        let at = sample()?;
+        let (ones, zeros) =
+            (Tensor::ones(4, at.dtype(), at.device())?, Tensor::zeros(4, at.dtype(), at.device())?);
+        let pick = sample()?.sqr()?;
+        let forms: [&dyn Fn(&Tensor) -> Result<Tensor>; 3] = [
+            &|xs| Ops::Composed.layer_norm(xs, &ones, &zeros, 1e-5),
+            &|xs| Ops::Composed.softmax(xs),
+            &|xs| Ops::Composed.quick_gelu(xs),
+        ];
+        for form in forms {
+            let loss = |xs: &Tensor| (form(xs)? * &pick)?.sum_all();
+            let var = Var::from_tensor(&at)?;
+            let grads = loss(var.as_tensor())?.backward()?;
+            let grad = grads.get(&var).expect("a gradient").flatten_all()?.to_vec1::<f32>()?;
+            for (i, grad) in grad.iter().enumerate().step_by(5) {
+                let mut step = vec![0f32; 24];
+                step[i] = 5e-3;
+                let step = Tensor::from_vec(step, (2, 3, 4), &Device::Cpu)?;
+                let rise = (loss(&(&at + &step)?)? - loss(&(&at - &step)?)?)?.to_scalar::<f32>()?;
+                assert!((rise / 1e-2 - grad).abs() < 2e-2, "{i}: {} {grad}", rise / 1e-2);
+            }
+        }
+        Ok(())
+    }
+}
