@@ -1,0 +1,205 @@
+//! Why a file gives no pictures, or no more of them, in words for the person who has the file.
+
+use std::time::Duration;
+
+use gst::glib;
+
+/// What is wrong with a file. Each says what it is and what to do, to be read after the file's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// No bytes.
+    #[error("is empty: its recording or copy never began, so copy it again")]
+    Empty,
+    /// It cannot be opened or read.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+    /// A still picture.
+    #[error("is a picture ({0}), not a video")]
+    Picture(String),
+    /// A list of other places to read from. They are never followed.
+    #[error("is a playlist ({0}), not a video: name the files it lists instead")]
+    Playlist(String),
+    /// Text, a program, a document.
+    #[error("is not a video but {0}")]
+    NotVideo(String),
+    /// Nothing recognises it.
+    #[error("is in no format that is known here: if a player shows it, convert it to MP4 or Matroska")]
+    UnknownFormat,
+    /// A container without a video stream.
+    #[error("has no video{}", also(.0))]
+    NoVideo(Vec<&'static str>),
+    /// It needs a key.
+    #[error("is encrypted: index a copy without DRM")]
+    Encrypted,
+    /// No element for its container or codec.
+    #[error("is {what}, which this installation of GStreamer cannot read: {remedy}")]
+    NoElement {
+        /// Container or codec.
+        what: String,
+        /// What to install, or do instead.
+        remedy: String,
+    },
+    /// Beyond a limit of the settings. Refused before anything of that size is allocated.
+    #[error(
+        "has pictures of {width}x{height}, which is more than the {max_pixels} pixels allowed: \
+         raise the limit to read it, or scale the video down"
+    )]
+    TooLarge {
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// The limit.
+        max_pixels: u64,
+    },
+    /// A recording whose table of contents was never written.
+    #[error(
+        "was cut off before its table of contents (`moov`) was written: repair it with a tool such \
+         as `untrunc`, or copy it again"
+    )]
+    NoTableOfContents,
+    /// The beginning of a fragmented recording.
+    #[error("holds only the header of a recording: join it with its segments")]
+    HeaderOnly,
+    /// Its structure makes no sense.
+    #[error("is damaged: {0}")]
+    Damaged(String),
+    /// It was read to its end, and no picture came of it.
+    #[error("gave no picture: what it holds as video could not be decoded")]
+    NoPicture,
+    /// Nothing happened for too long.
+    #[error(
+        "gave nothing new for {} s and was given up: raise the time allowed if its disk is slow, or \
+         convert it",
+        .0.as_secs()
+    )]
+    Stalled(Duration),
+    /// This program's own graph does not work.
+    #[error("cannot be decoded here: {0}")]
+    Broken(String),
+}
+
+impl DecodeError {
+    /// Whether reading the same bytes again would end the same way.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::Unreadable(_) | Self::Stalled(_) | Self::NoElement { .. } | Self::Broken(_))
+    }
+}
+
+fn also(others: &[&'static str]) -> String {
+    if others.is_empty() { String::new() } else { format!(", only {}", others.join(" and ")) }
+}
+
+/// An element is missing that only a broken installation lacks.
+pub(super) fn missing_element(name: &str) -> DecodeError {
+    let package = match name {
+        "deinterlace" | "videoflip" => "gstreamer1.0-plugins-good",
+        "filesrc" | "typefind" | "capsfilter" | "fakesink" => "libgstreamer1.0-0",
+        _ => "gstreamer1.0-plugins-base",
+    };
+    DecodeError::Broken(format!("GStreamer lacks `{name}`: install {package}"))
+}
+
+/// What a person calls a container or codec, and the Debian package whose elements read it.
+fn names(media_type: &str) -> (String, Option<&'static str>) {
+    let (good, bad, libav) =
+        ("gstreamer1.0-plugins-good", "gstreamer1.0-plugins-bad", "gstreamer1.0-libav");
+    let (name, package) = match media_type {
+        "video/quicktime" | "application/x-3gp" | "audio/x-m4a" => ("MP4 or QuickTime", good),
+        "video/x-matroska" | "video/webm" => ("Matroska or WebM", good),
+        "video/x-msvideo" => ("AVI", good),
+        "video/x-flv" => ("Flash video", good),
+        "application/ogg" => ("Ogg", "gstreamer1.0-plugins-base"),
+        "video/mpegts" | "video/mpeg" => ("MPEG video", bad),
+        "application/mxf" => ("MXF", bad),
+        "video/x-ms-asf" => ("Windows Media", "gstreamer1.0-plugins-ugly"),
+        "application/vnd.rn-realmedia" => ("RealMedia", "gstreamer1.0-plugins-ugly"),
+        "video/x-h264" => ("H.264 video", libav),
+        "video/x-h265" => ("H.265 (HEVC) video", libav),
+        "video/x-h266" | "video/x-gst-fourcc-vvc1" | "video/x-gst-fourcc-vvi1" => {
+            return ("H.266 (VVC) video".into(), None);
+        }
+        "video/x-av1" => ("AV1 video", libav),
+        "video/x-vp8" => ("VP8 video", good),
+        "video/x-vp9" => ("VP9 video", good),
+        "video/x-theora" => ("Theora video", "gstreamer1.0-plugins-base"),
+        "image/jpeg" => ("motion JPEG", good),
+        other if other.starts_with("video/x-") => return (other["video/x-".len()..].into(), Some(libav)),
+        other => return (other.into(), None),
+    };
+    (name.into(), Some(package))
+}
+
+/// No element takes these caps.
+pub(super) fn no_element_for(caps: &gst::CapsRef) -> DecodeError {
+    let media_type = caps.structure(0).map_or("nothing", |fields| fields.name().as_str());
+    let (what, package) = names(media_type);
+    let plugin = match package {
+        Some("gstreamer1.0-libav") => "libav",
+        _ => "",
+    };
+    let is_installed = gst::Registry::get().find_plugin(plugin).is_some();
+    let remedy = match package.filter(|_| !is_installed) {
+        Some(package) => format!("install {package}"),
+        None => "convert it, for example with `ffmpeg -i IN -c:v libx264 OUT.mp4`".to_owned(),
+    };
+    DecodeError::NoElement { what, remedy }
+}
+
+/// What an element's error message means.
+pub(super) fn of_message(error: &glib::Error) -> DecodeError {
+    if let Some(stream) = error.kind::<gst::StreamError>() {
+        return match stream {
+            gst::StreamError::TypeNotFound => DecodeError::UnknownFormat,
+            gst::StreamError::Decrypt | gst::StreamError::DecryptNokey => DecodeError::Encrypted,
+            gst::StreamError::CodecNotFound => DecodeError::NoElement {
+                what: "video of a codec unknown here".into(),
+                remedy: "install gstreamer1.0-libav".into(),
+            },
+            _ => DecodeError::Damaged(one_line(error.message())),
+        };
+    }
+    if error.kind::<gst::ResourceError>().is_some() {
+        return DecodeError::Unreadable(one_line(error.message()));
+    }
+    DecodeError::Broken(one_line(error.message()))
+}
+
+/// GStreamer writes sentences; ours begin small, and do not end.
+fn one_line(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default().trim().trim_end_matches('.');
+    let mut letters = line.chars();
+    match letters.next() {
+        Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_decoder_is_named_with_what_to_do() {
+        gst::init().unwrap();
+        let caps = gst::Caps::builder("video/x-gst-fourcc-vvc1").build();
+        let error = no_element_for(&caps).to_string();
+        assert!(error.starts_with("is H.266 (VVC) video, which this installation"), "{error}");
+        assert!(error.contains("ffmpeg -i"), "{error}");
+    }
+
+    #[test]
+    fn words_of_gstreamer_become_the_tail_of_a_sentence() {
+        assert_eq!(one_line("Could not demultiplex stream."), "could not demultiplex stream");
+        assert_eq!(one_line("GStreamer said\nmore"), "GStreamer said");
+        assert_eq!(one_line(""), "");
+    }
+
+    #[test]
+    fn what_else_a_file_holds_is_said() {
+        assert_eq!(DecodeError::NoVideo(vec![]).to_string(), "has no video");
+        assert_eq!(DecodeError::NoVideo(vec!["sound"]).to_string(), "has no video, only sound");
+    }
+}

@@ -1,0 +1,145 @@
+//! Media time from whatever timestamps a container used.
+
+use footage_clip::NANOS_PER_SECOND;
+
+/// A picture this much earlier than the one before it is out of order; one that is earlier still
+/// comes from a clock that was set back.
+const MAX_DISORDER_NS: u64 = NANOS_PER_SECOND;
+
+/// No picture stands this long: a leap beyond it is a clock that was set forward.
+const MAX_STANDSTILL_NS: u64 = 3600 * NANOS_PER_SECOND;
+
+/// For pictures that say neither when nor for how long they are shown.
+const FALLBACK_DURATION_NS: u64 = NANOS_PER_SECOND / 25;
+
+/// Gives each picture its media time: 0 for the first one, and never running back.
+///
+/// Start offsets and negative timestamps disappear. A clock that is set back (a counter that wrapped,
+/// a recording that was joined to another) or forward by more than an hour continues where the
+/// picture before it ended. A pause in between is kept: it is part of what happened.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MediaClock {
+    last: Option<Placed>,
+    frame_duration_ns: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    /// Media time less the container's time.
+    offset_ns: i128,
+    time_ns: u64,
+    end_ns: u64,
+}
+
+impl MediaClock {
+    /// Learns how long a picture is shown by default.
+    pub(super) fn set_frame_duration(&mut self, duration_ns: Option<u64>) {
+        self.frame_duration_ns = duration_ns;
+    }
+
+    /// Media time of the next picture, from the container's time and duration for it.
+    pub(super) fn place(&mut self, stamped_ns: Option<i128>, duration_ns: Option<u64>) -> u64 {
+        let duration_ns = duration_ns
+            .or(self.frame_duration_ns)
+            .filter(|duration| (1..=MAX_STANDSTILL_NS).contains(duration))
+            .unwrap_or(FALLBACK_DURATION_NS);
+        let (offset_ns, time_ns) = self.locate(stamped_ns);
+        self.last = Some(Placed { offset_ns, time_ns, end_ns: time_ns + duration_ns });
+        time_ns
+    }
+
+    fn locate(&self, stamped_ns: Option<i128>) -> (i128, u64) {
+        let Some(last) = self.last else { return (-stamped_ns.unwrap_or(0), 0) };
+        let Some(stamped_ns) = stamped_ns else { return (last.offset_ns, last.end_ns) };
+        let time_ns = stamped_ns + last.offset_ns;
+        let last_ns = i128::from(last.time_ns);
+        if time_ns < last_ns - i128::from(MAX_DISORDER_NS)
+            || time_ns > last_ns + i128::from(MAX_STANDSTILL_NS)
+        {
+            return (i128::from(last.end_ns) - stamped_ns, last.end_ns);
+        }
+        // Within the bounds above it fits, as `last_ns` did.
+        (last.offset_ns, u64::try_from(time_ns.max(last_ns)).unwrap_or(last.time_ns))
+    }
+
+    /// When the last picture stops being shown; 0 before the first.
+    pub(super) fn end_ns(&self) -> u64 {
+        self.last.map_or(0, |last| last.end_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FRAME: u64 = 40_000_000;
+
+    fn places(stamps: &[i128]) -> Vec<u64> {
+        let mut clock = MediaClock::default();
+        stamps.iter().map(|stamp| clock.place(Some(*stamp), Some(FRAME))).collect()
+    }
+
+    #[test]
+    fn the_first_picture_is_at_zero_whatever_the_container_says() {
+        let frame = i128::from(FRAME);
+        assert_eq!(places(&[frame * 100, frame * 101]), [0, FRAME]);
+        assert_eq!(places(&[-frame, 0]), [0, FRAME]);
+    }
+
+    #[test]
+    fn a_counter_that_wraps_goes_on() {
+        let wrap = (1i128 << 33) * 100_000 / 9;
+        let frame = i128::from(FRAME);
+        assert_eq!(places(&[wrap - frame, 0, frame]), [0, FRAME, 2 * FRAME]);
+    }
+
+    #[test]
+    fn a_pause_is_kept_and_an_absurd_leap_is_not() {
+        let minute = 60 * i128::from(NANOS_PER_SECOND);
+        assert_eq!(places(&[0, minute]), [0, minute as u64]);
+        assert_eq!(places(&[0, 1000 * minute]), [0, FRAME]);
+    }
+
+    #[test]
+    fn a_picture_without_a_stamp_follows_the_one_before() {
+        let mut clock = MediaClock::default();
+        clock.set_frame_duration(Some(FRAME));
+        assert_eq!(clock.place(None, None), 0);
+        assert_eq!(clock.place(None, None), FRAME);
+        assert_eq!(clock.place(None, Some(7)), 2 * FRAME);
+        assert_eq!(clock.end_ns(), 2 * FRAME + 7);
+    }
+
+    proptest! {
+        #[test]
+        fn time_never_runs_back(
+            stamps in proptest::collection::vec(proptest::option::of(any::<i64>()), 0..60),
+            duration in proptest::option::of(any::<u64>()),
+        ) {
+            let mut clock = MediaClock::default();
+            let mut last = 0;
+            for stamp in stamps {
+                let time = clock.place(stamp.map(i128::from), duration);
+                prop_assert!(time >= last && time - last <= MAX_STANDSTILL_NS);
+                last = time;
+            }
+        }
+
+        #[test]
+        fn an_orderly_stream_keeps_its_distances(
+            start in any::<i32>(), steps in proptest::collection::vec(1u64..NANOS_PER_SECOND, 1..50),
+        ) {
+            let mut clock = MediaClock::default();
+            let mut stamp = i128::from(start);
+            let mut expected = 0;
+            prop_assert_eq!(clock.place(Some(stamp), None), 0);
+            for step in steps {
+                stamp += i128::from(step);
+                expected += step;
+                prop_assert_eq!(clock.place(Some(stamp), None), expected);
+            }
+        }
+    }
+}

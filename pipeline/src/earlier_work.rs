@@ -1,0 +1,46 @@
+//! What earlier runs did, as whoever keeps the ledger tells it.
+
+use std::error::Error;
+use std::path::Path;
+
+use footage_clip::{ClipState, Coverage, FileStamp, SourceId, SourceRecord};
+
+/// What is known of a source.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Its record, if it was ever begun.
+    pub source: Option<SourceRecord>,
+    /// What became of its clips so far.
+    pub coverage: Coverage,
+}
+
+impl Known {
+    /// Whether a clip needs no more work. A lost one may have better luck this time.
+    pub(crate) fn has(&self, start_ns: u64) -> bool {
+        matches!(self.coverage.state_of(start_ns), Some(ClipState::Indexed | ClipState::Gated))
+    }
+}
+
+/// Answers about earlier runs. It is asked once for each file, from a thread that may block.
+pub trait EarlierWork: Send + Sync {
+    /// The content hash of a file that was read before and has not changed since, by its path and
+    /// stamp. Without an answer the file is read to know it.
+    fn content_hash(&self, path: &Path, stamp: &FileStamp) -> Option<blake3::Hash>;
+
+    /// What is known of a source.
+    fn known(&self, source_id: &SourceId) -> Result<Known, Box<dyn Error + Send + Sync>>;
+}
+
+/// There were no earlier runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoEarlierWork;
+
+impl EarlierWork for NoEarlierWork {
+    fn content_hash(&self, _path: &Path, _stamp: &FileStamp) -> Option<blake3::Hash> {
+        None
+    }
+
+    fn known(&self, _source_id: &SourceId) -> Result<Known, Box<dyn Error + Send + Sync>> {
+        Ok(Known::default())
+    }
+}

@@ -1,0 +1,37 @@
+//! The write path: a source is decoded, cut into clips, embedded, and published to the topic.
+//!
+//! ```text
+//! discover -> identify -> Decoder -> EmbedStage -> Topic
+//! ```
+//!
+//! - [`discover`] turns what a person names into files, and [`identify`] tells who a file is.
+//! - [`Decoder`] reads a file as clips: forward, the same ones every time, nothing fetched, nothing
+//!   else opened, sizes checked before memory is taken, and a watch over files that never end.
+//! - [`EmbedStage`] owns the model, and computes a frame once for all clips that contain it.
+//! - [`Archive`] ties them together for many files, goes on where an earlier run stopped
+//!   ([`EarlierWork`]), and accounts for every clip: published, known already, or lost and why.
+
+mod archive;
+mod cancel;
+mod decode;
+mod discover;
+mod earlier_work;
+mod embed;
+mod identify;
+mod outcome;
+mod thumbnail;
+mod wall_clock;
+
+pub use archive::{Archive, Event, News, OnEvent};
+pub use cancel::Cancel;
+pub use decode::{
+    DecodeError, DecodeMode, DecodeSettings, Decoder, MediaFacts, PictureSize, Piece,
+    UnknownDecodeMode,
+};
+pub use discover::{DiscoverError, Discovered, FileSource, discover};
+pub use earlier_work::{EarlierWork, Known, NoEarlierWork};
+pub use embed::{
+    EmbedError, EmbedQueue, EmbedSettings, EmbedStage, PendingEmbedding, SourceQueue,
+};
+pub use identify::{IdentifiedFile, IdentifyError, identify, stamp};
+pub use outcome::{ClipCounts, Ended, FileError, FileOutcome, FileProblem};
