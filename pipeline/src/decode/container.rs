@@ -16,7 +16,7 @@ const MAX_BOXES: usize = 1_000_000;
 pub(super) struct Outside {
     /// It announces more bytes than it has.
     pub(super) is_cut_short: bool,
-    /// It is an MP4 or QuickTime file, and this is what is in it.
+    /// It is of the family of MP4 and QuickTime, and this is what is in it.
     pub(super) mp4: Option<Mp4>,
 }
 
@@ -24,8 +24,15 @@ pub(super) struct Outside {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mp4 {
     pub(super) has_table_of_contents: bool,
-    pub(super) has_pictures: bool,
+    pub(super) has_content: bool,
+    /// Its video needs a key.
+    pub(super) is_encrypted: bool,
+    /// Its kind says that it holds still pictures (AVIF, HEIC).
+    pub(super) is_still: bool,
 }
+
+/// A table of contents is searched so far for the sign of encryption, which stands near its start.
+const SEARCHED_BYTES: u64 = 1 << 20;
 
 /// Looks at the outside of a file. One in a format that tells no length has nothing to say.
 pub(super) fn outside_of(path: &Path) -> io::Result<Outside> {
@@ -68,25 +75,39 @@ fn boxes(file: &mut (impl Read + Seek), length: u64) -> io::Result<Outside> {
         if have < 8 {
             break;
         }
-        match &head[4..8] {
-            b"moov" => mp4.has_table_of_contents = true,
-            b"mdat" | b"moof" => mp4.has_pictures = true,
-            _ => {}
-        }
         let size = match u32::from_be_bytes([head[0], head[1], head[2], head[3]]) {
-            0 => break, // to the end of the file, wherever that is
+            0 => length.saturating_sub(at), // to the end of the file, wherever that is
             1 if have == 16 => u64::from_be_bytes([
                 head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15],
             ]),
             size => u64::from(size),
         };
         let Some(next) = at.checked_add(size).filter(|_| size >= 8) else { break };
-        if next > length {
+        let is_whole = next <= length;
+        match &head[4..8] {
+            b"ftyp" => mp4.is_still = [b"avif", b"heic", b"heix", b"mif1"].contains(&&[
+                head[8], head[9], head[10], head[11],
+            ]),
+            b"moov" => {
+                mp4.has_table_of_contents = is_whole;
+                mp4.is_encrypted = names_encryption(file, at, size.min(SEARCHED_BYTES))?;
+            }
+            b"mdat" => mp4.has_content = true,
+            _ => {}
+        }
+        if !is_whole {
             return Ok(Outside { is_cut_short: true, mp4: Some(mp4) });
         }
         at = next;
     }
     Ok(Outside { is_cut_short: false, mp4: Some(mp4) })
+}
+
+/// Whether a table of contents describes encrypted video (ISO/IEC 14496-12, 8.12: `encv`).
+fn names_encryption(file: &mut (impl Read + Seek), at: u64, size: u64) -> io::Result<bool> {
+    let mut table = vec![0; size as usize];
+    let have = read_at(file, at, &mut table)?;
+    Ok(table[..have].windows(4).any(|name| name == b"encv"))
 }
 
 /// Whether the segment of a Matroska file (RFC 9559, 4.2) ends beyond the file.
@@ -150,12 +171,23 @@ mod tests {
     #[test]
     fn a_whole_mp4_is_whole_and_half_of_it_is_not() {
         let whole = [mp4_box(b"ftyp", 8), mp4_box(b"moov", 20), mp4_box(b"mdat", 100)].concat();
-        let expected = Mp4 { has_table_of_contents: true, has_pictures: true };
+        let expected = Mp4 { has_table_of_contents: true, has_content: true, ..Mp4::default() };
         assert_eq!(looked(&whole), Outside { is_cut_short: false, mp4: Some(expected) });
         assert!(looked(&whole[..80]).is_cut_short);
-        assert_eq!(looked(&whole[..44]).mp4, Some(Mp4 { has_pictures: false, ..expected }));
+        assert_eq!(looked(&whole[..44]).mp4, Some(Mp4 { has_content: false, ..expected }));
         let unfinished = [mp4_box(b"ftyp", 8), mp4_box(b"mdat", 100)].concat();
         assert_eq!(looked(&unfinished).mp4, Some(Mp4 { has_table_of_contents: false, ..expected }));
+    }
+
+    #[test]
+    fn still_pictures_and_encrypted_ones_are_told_apart() {
+        let mut avif = mp4_box(b"ftyp", 8);
+        avif[8..12].copy_from_slice(b"avif");
+        assert!(looked(&avif).mp4.unwrap().is_still);
+        let mut moov = mp4_box(b"moov", 20);
+        moov[12..16].copy_from_slice(b"encv");
+        let encrypted = [mp4_box(b"ftyp", 8), moov].concat();
+        assert!(looked(&encrypted).mp4.unwrap().is_encrypted);
     }
 
     #[test]

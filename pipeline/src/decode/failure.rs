@@ -61,6 +61,9 @@ pub enum DecodeError {
     /// The beginning of a fragmented recording.
     #[error("holds only the header of a recording: join it with its segments")]
     HeaderOnly,
+    /// It announces more than there is, and what there is gives nothing.
+    #[error("was cut off before its first picture: copy it again")]
+    CutOff,
     /// Its structure makes no sense.
     #[error("is damaged: {0}")]
     Damaged(String),
@@ -87,7 +90,10 @@ impl DecodeError {
 }
 
 fn also(others: &[&'static str]) -> String {
-    if others.is_empty() { String::new() } else { format!(", only {}", others.join(" and ")) }
+    match others {
+        [] => ": no stream in it can be made out".to_owned(),
+        others => format!(", only {}", others.join(" and ")),
+    }
 }
 
 /// An element is missing that only a broken installation lacks.
@@ -199,7 +205,8 @@ mod tests {
 
     #[test]
     fn what_else_a_file_holds_is_said() {
-        assert_eq!(DecodeError::NoVideo(vec![]).to_string(), "has no video");
+        let nothing = DecodeError::NoVideo(vec![]).to_string();
+        assert_eq!(nothing, "has no video: no stream in it can be made out");
         assert_eq!(DecodeError::NoVideo(vec!["sound"]).to_string(), "has no video, only sound");
     }
 }

@@ -31,7 +31,8 @@ pub(super) fn kind_of_file(caps: &gst::CapsRef) -> Kind {
         "application/dash+xml" => refuse(DecodeError::Playlist("DASH".into())),
         "application/vnd.ms-sstr+xml" => refuse(DecodeError::Playlist("Smooth Streaming".into())),
         "application/sdp" => refuse(DecodeError::Playlist("SDP".into())),
-        "text/uri-list" | "application/smil" | "application/xspf+xml" => {
+        "text/uri-list" => refuse(DecodeError::Playlist("M3U".into())),
+        "application/smil" | "application/xspf+xml" => {
             refuse(DecodeError::Playlist(media_type.into()))
         }
         // Animations are video, whatever they are called.
@@ -45,6 +46,7 @@ pub(super) fn kind_of_file(caps: &gst::CapsRef) -> Kind {
             Some(("application", kind)) if is_document(kind) => {
                 refuse(DecodeError::NotVideo(format!("a file of type {media_type}")))
             }
+            Some(("application", _)) => Kind::Coded,
             _ => kind_of_stream(caps),
         },
     }
@@ -66,11 +68,14 @@ pub(super) fn kind_of_stream(caps: &gst::CapsRef) -> Kind {
         other => match other.split_once('/') {
             Some(("audio", _)) => Kind::Other("sound"),
             Some(("text" | "subpicture" | "closedcaption", _)) => Kind::Other("subtitles"),
-            Some(("meta", _)) => Kind::Other("data"),
+            Some(("application", "x-ssa" | "x-ass" | "x-usf" | "ttml+xml")) => {
+                Kind::Other("subtitles")
+            }
             Some(("application", kind)) if kind.starts_with("x-subtitle") => {
                 Kind::Other("subtitles")
             }
-            _ => Kind::Coded,
+            Some(("video" | "image", _)) => Kind::Coded,
+            _ => Kind::Other("data"),
         },
     }
 }
@@ -204,6 +209,13 @@ mod tests {
         assert_eq!(first("video/x-h264"), Some(Step::Parse));
         assert_eq!(first("video/x-vp8"), Some(Step::Decode));
         assert_eq!(first("video/x-nonsense"), None);
+    }
+
+    #[test]
+    fn what_lies_beside_the_video_is_passed_over() {
+        assert_eq!(kind_of_stream(&caps("application/x-ass")), Kind::Other("subtitles"));
+        assert_eq!(kind_of_stream(&caps("meta/x-klv")), Kind::Other("data"));
+        assert_eq!(kind_of_stream(&caps("image/jpeg")), Kind::Coded);
     }
 
     #[test]

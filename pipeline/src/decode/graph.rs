@@ -11,7 +11,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use footage_clip::{PartialClip, WindowSpec};
+use footage_clip::{PartialClip, Rate, WindowSpec};
 use gst::prelude::*;
 
 use super::autoplug::{self, Autoplug, make};
@@ -68,7 +68,7 @@ impl Graph {
         let watch = Arc::<Watch>::default();
         let period_ns = window.rate().slot_start_ns(1);
         let gate = Arc::new(Mutex::new(KeyframeGate::new(settings.mode, period_ns)));
-        normalise(&entry, &size, &watch, settings);
+        normalise(&entry, &size, &watch, window.rate(), settings);
         let guard = {
             let (gate, watch, max_pixels) = (gate.clone(), watch.clone(), settings.max_pixels);
             Box::new(move |sink: &gst::Pad| guard_decoder(sink, &gate, &watch, max_pixels))
@@ -128,6 +128,7 @@ fn normalise(
     entry: &gst::Pad,
     size: &gst::Element,
     watch: &Arc<Watch>,
+    sampled: Rate,
     settings: &DecodeSettings,
 ) {
     let (watch, size) = (watch.clone(), size.clone());
@@ -137,7 +138,7 @@ fn normalise(
     entry.add_probe(kinds, move |_, info| match info.data.take() {
         Some(gst::PadProbeData::Buffer(mut picture)) => {
             watch.step();
-            let Some(time_ns) = watch.course().came(&picture, max_gap_ns) else {
+            let Some(time_ns) = watch.course().came(&picture, sampled, max_gap_ns) else {
                 return gst::PadProbeReturn::Handled;
             };
             picture.make_mut().set_pts(gst::ClockTime::from_nseconds(time_ns));
@@ -182,7 +183,10 @@ fn normalised(
                 watch.fail(error);
                 return None;
             }
-            watch.course().set_frame_duration(frame_duration(caps.caps()));
+            let mut course = watch.course();
+            course.change_shape();
+            course.set_frame_duration(frame_duration(caps.caps()));
+            drop(course);
             size.set_property("caps", scaled(caps.caps(), picture_size));
         }
         EventView::Tag(tags) => {

@@ -17,7 +17,7 @@ mod watch;
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -153,6 +153,7 @@ impl Decoder {
         settings: &DecodeSettings,
         cancel: &Cancel,
     ) -> Result<Self, DecodeError> {
+        quieten();
         gstfootage::register_static().map_err(|error| DecodeError::Broken(error.to_string()))?;
         let unreadable = |error: std::io::Error| DecodeError::Unreadable(error.to_string());
         let length = fs::File::open(path).and_then(|file| file.metadata()).map_err(unreadable)?.len();
@@ -283,8 +284,8 @@ impl Decoder {
                     self.phase = Phase::Draining { until: now + DRAIN, asked: true };
                     self.ask_to_end();
                 }
-                // Where no picture came there is nothing to wait for.
-                self.graph.watch.course().end_ns() == 0
+                // Where no picture was even sent to a decoder there is nothing to wait for.
+                self.graph.watch.steps() == 0
             }
             Phase::Draining { until, asked: true } => now > until,
             Phase::Ended => true,
@@ -349,12 +350,34 @@ impl Drop for Decoder {
 
 /// Says in plain words what the outside of the file explains.
 fn refined(error: DecodeError, outside: container::Outside) -> DecodeError {
-    let is_vague = matches!(error, DecodeError::Damaged(_) | DecodeError::NoPicture | DecodeError::UnknownFormat);
+    use DecodeError::{Damaged, NoPicture, NoVideo, UnknownFormat};
+    let is_vague = matches!(error, Damaged(_) | NoPicture | UnknownFormat)
+        || matches!(&error, NoVideo(others) if others.is_empty());
     match outside.mp4 {
+        Some(mp4) if is_vague && mp4.is_encrypted => DecodeError::Encrypted,
+        Some(mp4) if is_vague && mp4.is_still => DecodeError::Picture("AVIF or HEIC".into()),
         Some(mp4) if is_vague && !mp4.has_table_of_contents => DecodeError::NoTableOfContents,
-        Some(mp4) if is_vague && !mp4.has_pictures => DecodeError::HeaderOnly,
+        Some(mp4) if is_vague && !mp4.has_content => DecodeError::HeaderOnly,
+        _ if is_vague && outside.is_cut_short => DecodeError::CutOff,
         _ => error,
     }
+}
+
+/// GStreamer's own elements complain on the standard error stream about some malformed files, as if
+/// the program were at fault. Those words go to our log.
+fn quieten() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for domain in ["GStreamer", "GLib-GObject"] {
+            gst::glib::log_set_handler(
+                Some(domain),
+                gst::glib::LogLevels::LEVEL_CRITICAL | gst::glib::LogLevels::LEVEL_WARNING,
+                false,
+                false,
+                |domain, _, words| tracing::debug!(domain, "{words}"),
+            );
+        }
+    });
 }
 
 /// Copies a frame out of its buffer, without the padding of its rows.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use footage_clip::Span;
+use footage_clip::{Rate, Span};
 use gst::ClockTime;
 
 use super::DecodeError;
@@ -29,6 +29,11 @@ pub(super) struct Course {
     segment: Option<gst::FormattedSegment<ClockTime>>,
     /// Container times of pictures that went into the decoder and have not come out.
     undecoded: BTreeSet<u64>,
+    /// Place on the sampling grid of the last picture.
+    last_slot: Option<u64>,
+    /// The place at which the pictures' shape changed. A clip of the new shape begins after it: two
+    /// clips that begin at one place would be one.
+    taken_slot: Option<u64>,
     /// Media time without a picture although the file holds some, longest gaps only.
     unseen: Vec<Span>,
     /// The container's date, in nanoseconds since the Unix epoch.
@@ -73,6 +78,11 @@ impl Course {
         self.clock.set_frame_duration(duration.map(ClockTime::nseconds));
     }
 
+    /// The pictures' shape changes.
+    pub(super) fn change_shape(&mut self) {
+        self.taken_slot = self.last_slot;
+    }
+
     /// A compressed picture goes into the decoder.
     pub(super) fn sent(&mut self, pts: Option<ClockTime>) {
         if self.undecoded.len() >= MAX_UNDECODED {
@@ -83,7 +93,12 @@ impl Course {
 
     /// A picture came out: its place in media time, or `None` if it is not to be shown. Gaps longer
     /// than `max_gap_ns` are noted where the file holds pictures that should have filled them.
-    pub(super) fn came(&mut self, picture: &gst::BufferRef, max_gap_ns: u64) -> Option<u64> {
+    pub(super) fn came(
+        &mut self,
+        picture: &gst::BufferRef,
+        rate: Rate,
+        max_gap_ns: u64,
+    ) -> Option<u64> {
         let pts = picture.pts();
         let overdue = self.overdue(pts);
         if !self.is_shown(pts, picture.duration()) {
@@ -95,7 +110,9 @@ impl Course {
         if overdue > 0 && time_ns.saturating_sub(before_ns) > max_gap_ns {
             self.unseen.push(Span::new(before_ns, time_ns));
         }
-        Some(time_ns)
+        let slot = rate.slot_of(time_ns);
+        self.last_slot = Some(slot);
+        (self.taken_slot != Some(slot)).then_some(time_ns)
     }
 
     /// Pictures that were to be shown before this one and never came.
