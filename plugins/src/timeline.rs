@@ -98,8 +98,8 @@ impl Timeline {
         let pts = pts.max(start);
         let place = media_time(segment, pts).map(|time_ns| Place { pts, time_ns });
         if let Some(Place { time_ns, .. }) = place {
-            let until = end.and_then(|end| media_time(segment, end)).unwrap_or(time_ns);
-            self.shown_until_ns = Some(until.max(time_ns));
+            let until = end.and_then(|end| media_time(segment, end));
+            self.shown_until_ns = until.max(Some(time_ns));
         }
         Ok(place)
     }

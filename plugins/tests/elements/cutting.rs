@@ -202,9 +202,10 @@ fn a_stopped_element_holds_no_frame_and_begins_anew() {
     }
     assert_eq!(Arc::strong_count(&held), 3);
 
-    rig.restart();
+    rig.element.set_state(gst::State::Ready).unwrap();
 
     assert_eq!(Arc::strong_count(&held), 1);
+    rig.restart();
     rig.harness.set_src_caps_str(LARGE);
     rig.frames([2, 3, 4]);
     assert_eq!(rig.clip_story(), ["run 2 3 4"]);

@@ -151,6 +151,17 @@ fn a_segment_that_continues_the_stream_ends_nothing() {
 }
 
 #[test]
+fn a_segment_that_begins_where_a_long_frame_ends_ends_nothing() {
+    let mut rig = Rig::new(CLIP);
+    let mut still = frame(Some(0.0));
+    still.make_mut().set_duration(clock_time(3.0));
+    rig.push(still).unwrap();
+    rig.segment(3.0, None, Some(3.0));
+    rig.frame(3.0);
+    assert_eq!(rig.clip_story(), ["run 0 0 0 3"]);
+}
+
+#[test]
 fn a_new_stream_ends_the_run_before_it_begins() {
     let mut rig = Rig::new(CLIP);
     rig.frames(0..3);

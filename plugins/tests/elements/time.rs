@@ -79,6 +79,17 @@ fn frames_without_timestamps_follow_each_other_by_their_duration() {
 }
 
 #[test]
+fn a_segment_that_is_only_repeated_does_not_set_the_time_back() {
+    let mut rig = Rig::new("footageclip length=4 stride=4 rate=10/1");
+    for _ in 0..2 {
+        rig.push(frame(None)).unwrap();
+        rig.push(frame(None)).unwrap();
+        rig.segment(0.0, None, Some(0.0));
+    }
+    assert_eq!(rig.clip_story(), ["run 0 0.1 0.2 0.3"]);
+}
+
+#[test]
 fn frames_without_timestamps_or_durations_follow_the_framerate() {
     let mut rig = Rig::new("footageclip length=3 stride=3 rate=10/1");
     for _ in 0..3 {
