@@ -1,0 +1,15 @@
+//! The model inside the binary.
+
+use anyhow::{Context as _, Result};
+use candle_core::Device;
+use footage_model::Model;
+
+const CONFIG: &[u8] = include_bytes!("../../models/mini/model.json");
+const WEIGHTS: &[u8] = include_bytes!("../../models/mini/model.safetensors");
+const TOKENIZER: &[u8] = include_bytes!("../../models/mini/tokenizer.json");
+
+/// Loads the bundled model.
+pub(crate) fn model() -> Result<Model> {
+    Model::from_bytes(CONFIG, WEIGHTS, Some(TOKENIZER), &Device::Cpu)
+        .context("cannot load the bundled model")
+}

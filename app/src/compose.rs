@@ -1,0 +1,142 @@
+//! Opens what verbs need: the model, the index and its ledger, in one data directory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use candle_core::Device;
+use footage_clip::{ModelRef, UtcStart};
+use footage_index::{
+    Collection, EmbeddedIndex, EmbeddedSettings, FindClips as _, IndexError, Ledger, With,
+    finish_removals,
+};
+use footage_model::Model;
+use footage_pipeline::{Archive, EarlierWork, EmbedStage};
+use footage_search::KnownSource;
+use footage_topic::Topic;
+
+use crate::bundled;
+use crate::settings::{Layers, Settings};
+
+/// The settings in force, and what they lead to.
+#[derive(Debug)]
+pub(crate) struct House {
+    pub settings: Settings,
+    pub layers: Layers,
+}
+
+/// An index with its ledger, which this process alone has open.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub index: EmbeddedIndex,
+    pub ledger: Ledger,
+}
+
+impl House {
+    /// Where thumbnails of moments that were shown lie.
+    pub(crate) fn thumbnails(&self) -> PathBuf {
+        self.settings.data_dir.join("thumbnails")
+    }
+
+    /// Loads the model of the settings, or the bundled one.
+    pub(crate) fn open_model(&self) -> Result<Model> {
+        match &self.settings.model_dir {
+            Some(dir) => Model::open(dir, &Device::Cpu)
+                .with_context(|| format!("cannot load the model in {}", dir.display())),
+            None => bundled::model(),
+        }
+    }
+
+    /// Opens the index for clips of `model`, and makes it where there is none.
+    pub(crate) async fn open_store(&self, model: &Model) -> Result<Store> {
+        let collection = Collection { model: model_ref(model), dim: model.dim() };
+        let data = &self.settings.data_dir;
+        Store::of(EmbeddedIndex::open(data, &collection, self.embedded()).await?).await
+    }
+
+    /// Opens the index that is there.
+    pub(crate) async fn open_existing_store(&self) -> Result<Store> {
+        let data = &self.settings.data_dir;
+        match EmbeddedIndex::open_existing(data, self.embedded()).await {
+            Ok(index) => Store::of(index).await,
+            Err(IndexError::Absent(at)) => bail!(
+                "nothing is indexed in {}: run `footage index PATH` first, or name another data \
+                 directory with --data-dir",
+                at.display()
+            ),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What files pass through on their way to `topic`, with the stage in which the model works.
+    /// The stage ends once the archive is dropped.
+    pub(crate) fn archive(
+        &self,
+        model: &Arc<Model>,
+        topic: Arc<dyn Topic>,
+        earlier: Arc<dyn EarlierWork>,
+    ) -> Result<(Archive, EmbedStage)> {
+        let (embed, stage) = EmbedStage::spawn(model.clone(), self.settings.embed)
+            .context("cannot start the model's thread")?;
+        let archive = Archive {
+            model: model_ref(model),
+            window: self.settings.window.of(model)?,
+            decode: self.settings.decode.of(model),
+            parallel_files: self.settings.decode.parallel_files,
+            embed,
+            topic,
+            earlier,
+        };
+        Ok((archive, stage))
+    }
+
+    fn embedded(&self) -> EmbeddedSettings {
+        let index = &self.settings.index;
+        EmbeddedSettings {
+            optimize_after_clips: index.optimize_after_clips,
+            optimize_idle: index.optimize_idle,
+            optimize_threads: index.optimize_threads,
+            graph_from_kib: index.graph_from_kib,
+            beam: index.beam,
+            settle_after_clips: index.settle_after_clips,
+            min_free_bytes: index.min_free_mib << 20,
+        }
+    }
+}
+
+impl Store {
+    async fn of(index: EmbeddedIndex) -> Result<Self> {
+        let ledger = Ledger::open(index.folder())?;
+        let store = Self { index, ledger };
+        finish_removals(&store.index, &store.ledger).await?;
+        Ok(store)
+    }
+
+    /// Every source with its coverage; with the wall-clock time of its origin where that is asked
+    /// for and known.
+    pub(crate) async fn known_sources(&self, with_origins: bool) -> Result<Vec<KnownSource>> {
+        let mut known = Vec::new();
+        for record in self.ledger.sources()? {
+            let coverage = self.ledger.coverage(&record.source_id)?;
+            let origin = if with_origins { self.origin(&record.source_id).await? } else { None };
+            known.push(KnownSource { record, coverage, origin });
+        }
+        Ok(known)
+    }
+
+    /// Wall-clock time of a source's origin, as any of its clips tells it.
+    async fn origin(&self, source: &footage_clip::SourceId) -> Result<Option<UtcStart>> {
+        let ids = self.index.ids(source, None, 1).await?;
+        let clip = self.index.get(&ids, With::default()).await?.pop();
+        Ok(clip.and_then(|clip| {
+            let start = clip.span.utc?;
+            let offset = i64::try_from(clip.span.start_ns).ok()?;
+            Some(UtcStart { unix_ns: start.unix_ns.checked_sub(offset)?, ..start })
+        }))
+    }
+}
+
+/// What a model is called in records.
+pub(crate) fn model_ref(model: &Model) -> ModelRef {
+    ModelRef { name: model.name().to_owned(), fingerprint: model.fingerprint().clone() }
+}

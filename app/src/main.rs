@@ -1,0 +1,35 @@
+//! Search video footage by typing a sentence.
+
+mod bundled;
+mod cli;
+mod compose;
+mod logging;
+mod outcome;
+mod settings;
+mod terminal;
+mod verbs;
+mod when;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::Cli;
+use crate::compose::House;
+use crate::outcome::Outcome;
+use crate::settings::Settings;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.global.verbose);
+    outcome::reported(run(cli))
+}
+
+fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    let layers = settings::layers(&cli.global, cli.verb.flags())?;
+    let settings = Settings::read(&layers)?;
+    cli.verb.run(&House { settings, layers })
+}

@@ -1,0 +1,295 @@
+//! The settings: defaults, then a file, then the environment, then flags.
+
+mod layers;
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use footage_clip::{PartialClip, Rate, WindowSpec};
+use footage_indexer::IndexerSettings;
+use footage_model::Model;
+use footage_pipeline::{DecodeMode, DecodeSettings, EmbedSettings, PictureSize};
+
+pub(crate) use self::layers::{Layers, Origin, Setting};
+use crate::cli::{Global, Stated};
+
+/// Every setting with its default and its explanation. The only place a default is written.
+pub(crate) const DEFAULTS: &str = include_str!("../../../configs/default.toml");
+
+/// Pixels of a thumbnail's longer side.
+const THUMBNAIL_WIDTH: u32 = 320;
+
+/// The file that is read where no other is named.
+const OWN_FILE: &str = "footage.toml";
+
+/// All settings, read and checked. `configs/default.toml` explains each.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub data_dir: PathBuf,
+    /// None: the bundled model.
+    pub model_dir: Option<PathBuf>,
+    pub window: WindowSettings,
+    pub decode: DecodeChoices,
+    pub embed: EmbedSettings,
+    pub index: IndexSettings,
+    pub search: SearchSettings,
+}
+
+/// What is not stated is as the model was trained.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WindowSettings {
+    length_frames: Option<usize>,
+    stride_frames: Option<usize>,
+    rate: Option<Rate>,
+}
+
+/// How files are decoded, whatever the model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DecodeChoices {
+    mode: DecodeMode,
+    max_pixels: u64,
+    stalled_after: Duration,
+    max_gap: Duration,
+    partial: PartialClip,
+    pub parallel_files: NonZeroUsize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct IndexSettings {
+    batch_clips: NonZeroUsize,
+    batch_wait: Duration,
+    pub queue_records: NonZeroUsize,
+    pub optimize_after_clips: usize,
+    pub optimize_idle: Duration,
+    pub optimize_threads: usize,
+    pub graph_from_kib: usize,
+    pub beam: usize,
+    pub settle_after_clips: usize,
+    pub min_free_mib: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SearchSettings {
+    pub limit: usize,
+    pub min_confidence: f32,
+    /// None: one stride of the source's window.
+    pub gap_ns: Option<u64>,
+}
+
+/// Every setting as stated, the last statement winning.
+pub(crate) fn layers(global: &Global, of_verb: Vec<Stated>) -> Result<Layers> {
+    let mut layers = Layers::of_defaults(DEFAULTS)?;
+    if let Some(path) = &global.config {
+        layers = layers.with_file(path)?;
+    } else if Path::new(OWN_FILE).is_file() {
+        layers = layers.with_file(Path::new(OWN_FILE))?;
+    }
+    // A variable that is no UTF-8 cannot be a setting of ours, whose names and values all are.
+    let of_us = |name: &str| name.starts_with(layers::ENV_PREFIX);
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| of_us(name));
+    let mut stated = Vec::new();
+    for (name, value) in variables {
+        let value = value.into_string().ok().with_context(|| format!("{name} is not UTF-8"))?;
+        stated.push((name, value));
+    }
+    layers = layers.with_env(stated)?;
+    for statement in &global.set {
+        let (key, value) = statement
+            .split_once('=')
+            .with_context(|| format!("--set {statement}: write it as section.key=value"))?;
+        layers.state_text(key.trim(), value.trim(), Origin::Flag("--set".into()))?;
+    }
+    let of_all = [
+        ("data.dir", global.data_dir.clone(), "--data-dir"),
+        ("model.dir", global.model.clone(), "--model"),
+    ];
+    let of_all = of_all.into_iter().filter_map(|(key, value, flag)| Some((key, value?, flag)));
+    for (key, value, flag) in of_all.chain(of_verb) {
+        layers.state_text(key, &value, Origin::Flag(flag.into()))?;
+    }
+    Ok(layers)
+}
+
+impl Settings {
+    /// Reads and checks every setting, so that a wrong one is found before any work begins.
+    pub(crate) fn read(layers: &Layers) -> Result<Self> {
+        Ok(Self {
+            data_dir: data_dir(&layers.get::<String>("data.dir")?)?,
+            model_dir: non_empty(layers.get::<String>("model.dir")?),
+            window: WindowSettings {
+                length_frames: layers.parsed_unless("window.length_frames", "model")?,
+                stride_frames: layers.parsed_unless("window.stride_frames", "model")?,
+                rate: layers.parsed_unless("window.rate", "model")?,
+            },
+            decode: DecodeChoices {
+                mode: layers.get("decode.mode")?,
+                max_pixels: (layers.within("decode.max_megapixels", 0.01, 1000.0)? * 1e6) as u64,
+                stalled_after: layers.seconds("decode.stalled_after_s", 0.1)?,
+                max_gap: layers.seconds("decode.max_gap_s", 0.1)?,
+                partial: layers.get("decode.partial")?,
+                parallel_files: layers.count("decode.parallel_files", 256)?,
+            },
+            embed: EmbedSettings {
+                max_frames: layers.count("embed.max_frames", 4096)?,
+                max_clips: layers.count("embed.max_clips", 4096)?,
+                queue_clips: layers.count("embed.queue_clips", 65_536)?,
+            },
+            index: IndexSettings {
+                batch_clips: layers.count("index.batch_clips", 65_536)?,
+                batch_wait: layers.seconds("index.batch_wait_s", 0.0)?,
+                queue_records: layers.count("index.queue_records", 65_536)?,
+                optimize_after_clips: layers.within(
+                    "index.optimize_after_clips",
+                    1,
+                    100_000_000,
+                )?,
+                optimize_idle: layers.seconds("index.optimize_idle_s", 0.0)?,
+                optimize_threads: layers.within("index.optimize_threads", 0, 1024)?,
+                graph_from_kib: layers.within("index.graph_from_kib", 1, 100_000_000)?,
+                beam: layers.within("index.beam", 1, 100_000)?,
+                settle_after_clips: layers.within("index.settle_after_clips", 1, 100_000_000)?,
+                min_free_mib: layers.within("index.min_free_mib", 0, 1 << 30)?,
+            },
+            search: SearchSettings {
+                limit: layers.within("search.limit", 1, 1000)?,
+                min_confidence: layers.within("search.min_confidence", 0.0, 1.0)?,
+                gap_ns: layers.parsed_unless::<Seconds>("search.gap_s", "stride")?.map(|s| s.0),
+            },
+        })
+    }
+}
+
+impl WindowSettings {
+    /// The window in force for a model.
+    pub(crate) fn of(&self, model: &Model) -> Result<WindowSpec> {
+        let own = model.window();
+        let length = self.length_frames.unwrap_or(own.length());
+        // A stride that fits the model's own length need not fit another.
+        let stride = self.stride_frames.unwrap_or(own.stride().min(length));
+        let spec = WindowSpec::try_new(length, stride, self.rate.unwrap_or(own.rate()));
+        spec.context("the settings under [window] make no window")
+    }
+}
+
+impl IndexSettings {
+    /// How clips are brought from the topic into the index.
+    pub(crate) fn indexer(&self) -> IndexerSettings {
+        IndexerSettings {
+            max_batch: self.batch_clips,
+            max_wait: self.batch_wait,
+            ..IndexerSettings::default()
+        }
+    }
+}
+
+impl DecodeChoices {
+    /// The settings in force for a model: frames are kept as large as it looks at them, and as a
+    /// thumbnail needs them.
+    pub(crate) fn of(&self, model: &Model) -> DecodeSettings {
+        let side = |pixels: u32| NonZeroU32::new(pixels).unwrap_or(NonZeroU32::MIN);
+        let (short_side, long_side) = (side(model.image_size()), side(THUMBNAIL_WIDTH));
+        DecodeSettings {
+            mode: self.mode,
+            max_pixels: self.max_pixels,
+            stalled_after: self.stalled_after,
+            max_gap: self.max_gap,
+            partial: self.partial,
+            picture_size: PictureSize::Covering { short_side, long_side },
+        }
+    }
+}
+
+/// Non-negative seconds, as nanoseconds.
+struct Seconds(u64);
+
+impl std::str::FromStr for Seconds {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let seconds: f64 = text.parse().map_err(|_| "write seconds, such as 2.5")?;
+        let in_range = (0.0..=86_400.0).contains(&seconds);
+        in_range.then(|| Self((seconds * 1e9) as u64)).ok_or("choose 0 to 86400 seconds")
+    }
+}
+
+fn non_empty(path: String) -> Option<PathBuf> {
+    (!path.is_empty()).then(|| PathBuf::from(path))
+}
+
+/// The folder stated, or the place where the desktop's rules put such a folder (XDG Base Directory
+/// Specification).
+fn data_dir(stated: &str) -> Result<PathBuf> {
+    let of_variable = |name| {
+        std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute())
+    };
+    if !stated.is_empty() {
+        return std::path::absolute(stated).context("setting `data.dir` names no folder");
+    }
+    let home = || of_variable("HOME").map(|home| home.join(".local/share"));
+    let base = of_variable("XDG_DATA_HOME").or_else(home);
+    let base = base.context("neither HOME nor XDG_DATA_HOME is set: say where, with --data-dir")?;
+    Ok(base.join("footage"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stated(key: &str, value: &str) -> Result<Settings> {
+        let mut layers = Layers::of_defaults(DEFAULTS).unwrap();
+        layers.state_text("data.dir", "/data", Origin::Flag("--data-dir".into())).unwrap();
+        layers.state_text(key, value, Origin::Flag("--set".into()))?;
+        Settings::read(&layers)
+    }
+
+    #[test]
+    fn the_defaults_are_sound() {
+        let settings = stated("search.limit", "3").unwrap();
+        assert_eq!(settings.data_dir, Path::new("/data"));
+        assert_eq!(settings.search.limit, 3);
+        assert_eq!(settings.search.gap_ns, None);
+        assert_eq!(settings.model_dir, None);
+    }
+
+    #[test]
+    fn no_setting_is_without_a_reader() {
+        let layers = Layers::of_defaults(DEFAULTS).unwrap();
+        for (key, setting) in layers.iter().filter(|(key, _)| !key.ends_with(".dir")) {
+            // A value that no reader could accept is refused exactly where somebody reads it.
+            let impossible = match setting.value {
+                toml::Value::Boolean(_) => continue,
+                toml::Value::Integer(_) => "-1",
+                toml::Value::Float(_) => "nan",
+                _ => "\u{1}",
+            };
+            assert!(stated(key, impossible).is_err(), "nobody reads `{key}`");
+        }
+    }
+
+    #[test]
+    fn every_file_in_configs_parses_and_repeats_no_default() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs");
+        let defaults = Layers::of_defaults(DEFAULTS).unwrap();
+        let tomls = fs_err::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        for path in tomls.filter(|path| path.extension().is_some_and(|e| e == "toml")) {
+            let layers = defaults.clone().with_file(&path).unwrap();
+            if path.ends_with("default.toml") {
+                continue;
+            }
+            for ((key, default), (_, setting)) in defaults.iter().zip(layers.iter()) {
+                let repeats = setting.origin != Origin::Default && setting.value == default.value;
+                assert!(!repeats, "{} repeats the default of {key}", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn the_gap_is_seconds_or_a_stride() {
+        assert_eq!(stated("search.gap_s", "2.5").unwrap().search.gap_ns, Some(2_500_000_000));
+        assert!(stated("search.gap_s", "-1").is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! Text for a person's terminal, whatever a file's name holds.
+
+use std::fmt::Write as _;
+
+/// `text` with everything that would steer a terminal, or turn the direction of writing, written
+/// out as `\u{..}`.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        let steers = c.is_control()
+            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+        if steers {
+            safe.extend(c.escape_unicode());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// Media time as `mm:ss`, or `h:mm:ss` from an hour on.
+pub(crate) fn clock(seconds: u64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes:02}:{seconds:02}")
+    }
+}
+
+/// A length of time as people say it: `42 s`, `3 min 20 s`, `2 h 5 min`.
+pub(crate) fn duration(ns: u64) -> String {
+    let seconds = (ns as f64 / 1e9).round() as u64;
+    match seconds {
+        0 if ns > 0 => "under 1 s".to_owned(),
+        0..60 => format!("{seconds} s"),
+        60..3600 => joined(seconds / 60, "min", seconds % 60, "s"),
+        _ => joined(seconds / 3600, "h", seconds / 60 % 60, "min"),
+    }
+}
+
+fn joined(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
+    let mut text = format!("{large} {large_unit}");
+    if small > 0 {
+        // Writing to a string cannot fail.
+        let written = write!(text, " {small} {small_unit}");
+        debug_assert!(written.is_ok());
+    }
+    text
+}
+
+/// `1 clip`, `2 clips`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_cannot_steer_the_terminal() {
+        assert_eq!(escaped("a\u{1b}[2Jb\r\n\u{9b}c"), r"a\u{1b}[2Jb\u{d}\u{a}\u{9b}c");
+        assert_eq!(escaped("gpj.\u{202e}exe"), r"gpj.\u{202e}exe");
+        assert_eq!(escaped("Straße ünd 犬.mp4"), "Straße ünd 犬.mp4");
+    }
+
+    #[test]
+    fn times_read_as_people_say_them() {
+        assert_eq!(clock(61), "01:01");
+        assert_eq!(clock(3725), "1:02:05");
+        assert_eq!(duration(42_000_000_000), "42 s");
+        assert_eq!(duration(200_000_000_000), "3 min 20 s");
+        assert_eq!(duration(7_500_000_000_000), "2 h 5 min");
+        assert_eq!(duration(1), "under 1 s");
+        assert_eq!(counted(1, "clip"), "1 clip");
+        assert_eq!(counted(0, "clip"), "0 clips");
+    }
+}

@@ -1,0 +1,174 @@
+//! `footage index`: files to moments that can be searched.
+
+mod board;
+mod earlier;
+mod report;
+
+use std::io::{Write as _, stderr};
+use std::path::PathBuf;
+use std::process::exit;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use footage_indexer::Indexer;
+use footage_model::Model;
+use footage_pipeline::{Cancel, Discovered, FileOutcome, discover};
+use footage_topic::{MemoryTopic, Topic};
+
+use self::board::Board;
+use self::earlier::Remembered;
+use self::report::{Report, Totals};
+use crate::cli::Stated;
+use crate::compose::{House, Store};
+use crate::outcome::{Outcome, in_one_line};
+use crate::terminal::{counted, escaped};
+
+/// Index video files, so that they can be searched
+///
+/// Takes files, directories (with everything below them) and patterns, in any container and codec
+/// that GStreamer plays. What is indexed already is skipped, also under another name. After Ctrl-C,
+/// or a crash, the same command goes on where it stopped.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  footage index ~/Videos
+  footage index garden.mp4 'cameras/*/2026-05-*.mkv'
+  footage index --decode keyframes archive/      many times cheaper, sees only keyframes
+
+Exit code: 0 all is indexed, 1 some files failed (each has a line that says why), 2 it could not
+start, 130 interrupted.")]
+pub(crate) struct Args {
+    /// Files, directories or patterns
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// What of a file is decoded: all, keyframes or auto [setting: decode.mode]
+    #[arg(long, value_name = "MODE", value_parser = ["auto", "keyframes", "all"])]
+    decode: Option<String>,
+    /// Read files again even where path, size and time say that they are known
+    #[arg(long)]
+    force: bool,
+}
+
+impl Args {
+    pub(crate) fn flags(&self) -> Vec<Stated> {
+        let mode = self.decode.clone();
+        mode.into_iter().map(|mode| ("decode.mode", mode, "--decode")).collect()
+    }
+}
+
+#[tokio::main]
+pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
+    let cancel = stopped_by_signals()?;
+    let found = discover(&args.paths);
+    let mut report = Report::default();
+    for error in &found.errors {
+        report.unusable(&error.to_string());
+    }
+    if found.files.is_empty() {
+        bail!("there is nothing to index");
+    }
+    report.skipped(&found.skipped);
+    let model = Arc::new(house.open_model()?);
+    let store = house.open_store(&model).await?;
+    let work = Work { house, store: &store, model, cancel: &cancel, force: args.force };
+    let ended = work.index(found, &mut report).await;
+    // Also after a failure: what is there is made durable, and the directory is free again.
+    let closed = store.index.close().await;
+    let totals = ended?;
+    closed?;
+    report.summary(&totals);
+    Ok(report.outcome(cancel.is_cancelled()))
+}
+
+/// Ctrl-C, or a polite kill, ends the sources, and what was begun drains. A second one ends at once:
+/// that loses nothing either, but repeats a little work.
+fn stopped_by_signals() -> Result<Cancel> {
+    let cancel = Cancel::default();
+    let asked = cancel.clone();
+    ctrlc::set_handler(move || {
+        if asked.is_cancelled() {
+            exit(130);
+        }
+        asked.cancel();
+        // Where nobody reads stderr, the message is lost and the stop is not.
+        drop(writeln!(stderr(), "\nstopping: what was begun is finished; once more stops at once"));
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(cancel)
+}
+
+/// A run over some files.
+struct Work<'a> {
+    house: &'a House,
+    store: &'a Store,
+    model: Arc<Model>,
+    cancel: &'a Cancel,
+    force: bool,
+}
+
+impl Work<'_> {
+    /// pipeline -> topic -> indexer -> index, joined in this process.
+    async fn index(&self, found: Discovered, report: &mut Report) -> Result<Totals> {
+        let settings = &self.house.settings;
+        let topic = Arc::new(MemoryTopic::new(settings.index.queue_records));
+        let follower = topic.follow().await?;
+        let index = Arc::new(self.store.index.clone());
+        let indexer =
+            Arc::new(Indexer::new(index, self.store.ledger.clone(), settings.index.indexer()));
+        let committed = indexer.progress();
+        let keeping = tokio::spawn({
+            let (topic, cancel) = (topic.clone(), self.cancel.clone());
+            async move {
+                let kept = indexer.run(follower).await;
+                if kept.is_err() {
+                    // Nobody takes records any more: whoever waits to publish must not wait on.
+                    cancel.cancel();
+                    topic.close();
+                }
+                kept
+            }
+        });
+
+        let earlier = Arc::new(Remembered::new(self.store.ledger.clone(), self.force));
+        let (archive, stage) = self.house.archive(&self.model, topic.clone(), earlier.clone())?;
+        let board = Arc::new(Board::new(&found.files, committed));
+        let on_event = {
+            let (board, earlier) = (board.clone(), earlier.clone());
+            Arc::new(move |event: footage_pipeline::Event<'_>| {
+                board.hear(&event);
+                earlier.hear(&event);
+            })
+        };
+        let showing = tokio::spawn(board.clone().show());
+        let outcomes = archive.index(found.files, self.cancel, on_event).await;
+        drop(archive);
+        topic.close();
+        let kept = keeping.await.context("the indexer ended unexpectedly")?;
+        let stage = tokio::task::spawn_blocking(|| stage.join()).await?;
+        board.end(kept.is_ok());
+        showing.await.context("the progress display ended unexpectedly")?;
+        earlier.settle().await;
+        if let Err(error) = kept {
+            let unfinished = unfinished(&outcomes);
+            let told = format!("{}; {unfinished} not finished", in_one_line(&error.into()));
+            bail!("{told}: nothing that was indexed is lost, and the next run goes on from there");
+        }
+        stage.context("the model's thread ended unexpectedly")?;
+        report.count(&outcomes);
+        Ok(Totals::of(&outcomes, board.elapsed()))
+    }
+}
+
+fn unfinished(outcomes: &[FileOutcome]) -> String {
+    use footage_pipeline::Ended::{Complete, KnownAlready, SameAs};
+    let is_done =
+        |outcome: &&FileOutcome| !matches!(outcome.ended, Complete | KnownAlready | SameAs(_));
+    counted(outcomes.iter().filter(is_done).count() as u64, "file")
+}
+
+/// A file's path as a person would write it here, safe for a terminal.
+fn called(path: &std::path::Path) -> String {
+    let here = std::env::current_dir().ok();
+    let short = here.as_deref().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path);
+    escaped(&short.display().to_string())
+}

@@ -1,0 +1,10 @@
+//! One file per verb.
+
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod embed;
+pub(crate) mod index;
+pub(crate) mod model;
+pub(crate) mod search;
+pub(crate) mod source;
+pub(crate) mod synth;

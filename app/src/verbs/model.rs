@@ -1,0 +1,162 @@
+//! `footage model`: what models there are, and whether one computes what it should.
+
+use std::io::{Write as _, stdout};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Subcommand;
+use footage_model::{ModelConfig, Ops};
+use serde_json::json;
+
+use crate::compose::House;
+use crate::outcome::Outcome;
+use crate::terminal::escaped;
+
+/// Look at models and check them
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show the model in force: the bundled one, or that of --model
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare what a model computes with what another program computed, tensor by tensor
+    ///
+    /// Three safetensors files: the weights under the reference's names, inputs (`pixel_values`,
+    /// `token_ids`), and the tensors expected. The model library's page on `check` lists the names.
+    Check(Check),
+}
+
+#[derive(Debug, clap::Args)]
+struct Check {
+    /// Weights, under the reference's names
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// Inputs
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Tensors that the reference computed from them
+    #[arg(long, value_name = "FILE")]
+    expected: PathBuf,
+    /// A model.json whose architecture the weights have; read off the weights unless given
+    #[arg(long, value_name = "FILE")]
+    architecture: Option<PathBuf>,
+    /// Largest difference at which the check passes
+    #[arg(long, value_name = "X", default_value_t = 2e-5)]
+    tolerance: f32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: Args, house: &House) -> Result<Outcome> {
+    match args.verb {
+        Verb::List { json } => list(house, json),
+        Verb::Check(args) => check(&args),
+    }
+}
+
+fn list(house: &House, as_json: bool) -> Result<Outcome> {
+    let model = house.open_model()?;
+    let window = model.window();
+    let dir = &house.settings.model_dir;
+    let place = dir.as_ref().map_or_else(|| "bundled".to_owned(), |dir| dir.display().to_string());
+    let mut out = stdout().lock();
+    if as_json {
+        let described = json!({
+            "name": model.name(),
+            "fingerprint": model.fingerprint(),
+            "place": place,
+            "dim": model.dim(),
+            "image_size": model.image_size(),
+            "window": window,
+            "calibration": model.calibration(),
+        });
+        writeln!(out, "{}", serde_json::to_string_pretty(&described)?)?;
+        return Ok(Outcome::Done);
+    }
+    let mut line = |about: &str, text: String| writeln!(out, "{about:<12} {}", escaped(&text));
+    line("name", model.name().to_owned())?;
+    line("place", place)?;
+    line("fingerprint", model.fingerprint().to_string())?;
+    line("embedding", format!("{} values", model.dim()))?;
+    line("pictures", format!("{0}x{0}", model.image_size()))?;
+    line(
+        "window",
+        format!(
+            "clips of {} frames, a new one every {}, sampled at {}/s",
+            window.length(),
+            window.stride(),
+            window.rate()
+        ),
+    )?;
+    let calibration = match model.calibration() {
+        Some(_) => "yes: searches tell a match from no match",
+        None => "none: searches show the nearest and cannot tell whether they match",
+    };
+    line("calibrated", calibration.to_owned())?;
+    Ok(Outcome::Done)
+}
+
+fn check(args: &Check) -> Result<Outcome> {
+    let architecture = match &args.architecture {
+        Some(path) => {
+            let config = ModelConfig::from_json(&fs_err::read(path)?);
+            Some(config.with_context(|| path.display().to_string())?.architecture)
+        }
+        None => None,
+    };
+    // The kernels that indexing and searching use.
+    let ops = Ops::Fused;
+    let report = footage_model::check(
+        &args.weights,
+        &args.input,
+        &args.expected,
+        architecture.as_ref(),
+        ops,
+    )?;
+    let largest = report.largest().map(|difference| difference.max_abs_diff);
+    let largest = largest.context("none of the expected tensors could be compared")?;
+    ensure!(!args.tolerance.is_nan(), "--tolerance is no number");
+    let passes = largest <= args.tolerance;
+    let mut out = stdout().lock();
+    if args.json {
+        let differences: Vec<_> = report
+            .differences
+            .iter()
+            .map(|d| json!({ "tensor": d.name, "shape": d.shape, "max_abs_diff": d.max_abs_diff }))
+            .collect();
+        let described = json!({
+            "passes": passes,
+            "tolerance": args.tolerance,
+            "largest": largest,
+            "differences": differences,
+            "not_compared": report.not_compared,
+        });
+        writeln!(out, "{}", serde_json::to_string_pretty(&described)?)?;
+    } else {
+        for difference in &report.differences {
+            let mark = if difference.max_abs_diff <= args.tolerance { "ok  " } else { "BAD " };
+            let (name, shape) = (escaped(&difference.name), &difference.shape);
+            writeln!(out, "{mark}  {:<9.2e} {name} {shape:?}", difference.max_abs_diff)?;
+        }
+        for name in &report.not_compared {
+            writeln!(out, "skip            {} (no input for it, or not computed)", escaped(name))?;
+        }
+        let verdict = if passes { "within" } else { "NOT within" };
+        writeln!(
+            out,
+            "{} tensors compared, largest difference {largest:.2e}: {verdict} {:.2e}",
+            report.differences.len(),
+            args.tolerance
+        )?;
+    }
+    Ok(if passes { Outcome::Done } else { Outcome::SomeFailed })
+}

@@ -1,0 +1,106 @@
+//! What is typed or set up wrong is refused clearly, before anything is touched.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod support;
+
+use support::{Bench, Ran};
+
+fn refused(ran: &Ran, parts: &[&str]) {
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert_eq!(ran.out, "", "{ran:?}");
+    for part in parts {
+        assert!(ran.err.contains(part), "`{part}` is not in {ran:?}");
+    }
+}
+
+#[test]
+fn every_setting_shows_where_it_comes_from() {
+    let bench = Bench::new();
+    fs_err::write(bench.path("footage.toml"), "[search]\nlimit = 7\n").unwrap();
+    let mut command = bench.command(&["config", "--json", "--set", "index.beam=64"]);
+    let ran = Ran::of(command.env("FOOTAGE__WINDOW__RATE", "2").output().unwrap());
+    let settings: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+
+    for (key, value, origin) in [
+        ("search.limit", "7", "footage.toml"),
+        ("window.rate", "\"2\"", "FOOTAGE__WINDOW__RATE"),
+        ("index.beam", "64", "--set"),
+        ("search.min_confidence", "0.5", "default"),
+    ] {
+        assert_eq!(settings[key]["origin"], origin, "{key}");
+        assert_eq!(settings[key]["value"].to_string(), value, "{key}");
+    }
+}
+
+#[test]
+fn what_config_prints_as_defaults_can_be_used_as_settings() {
+    let bench = Bench::new();
+    let defaults = bench.ok(&["config", "--defaults"]).out;
+    fs_err::write(bench.path("footage.toml"), defaults).unwrap();
+    bench.ok(&["config"]);
+}
+
+#[test]
+fn settings_that_mean_nothing_are_refused_by_name() {
+    let bench = Bench::new();
+    refused(&bench.run(&["config", "--set", "search.limits=3"]), &["search.limits", "--set"]);
+    refused(&bench.run(&["config", "--set", "search.limit=0"]), &["search.limit", "1 to 1000"]);
+    refused(&bench.run(&["config", "--set", "search.limit"]), &["section.key=value"]);
+    refused(&bench.run(&["config", "--config", "absent.toml"]), &["absent.toml"]);
+    fs_err::write(bench.path("footage.toml"), "[search\n").unwrap();
+    refused(&bench.run(&["config"]), &["footage.toml"]);
+}
+
+#[test]
+fn a_command_line_that_means_nothing_is_refused() {
+    let bench = Bench::new();
+    refused(&bench.run(&["search"]), &["TEXT"]);
+    refused(&bench.run(&["search", "a dog", "--from", "yesterday"]), &["--from"]);
+    refused(&bench.run(&["search", "a dog", "--image", "x.jpg"]), &["--image"]);
+    refused(&bench.run(&["search", "a dog", "--limit", "0"]), &["search.limit"]);
+    refused(&bench.run(&["index"]), &["PATH"]);
+    refused(&bench.run(&["index", "x.mp4", "--decode", "some"]), &["some"]);
+    refused(&bench.run(&["fly"]), &["fly"]);
+}
+
+#[test]
+fn a_search_where_nothing_is_indexed_says_what_to_do() {
+    let bench = Bench::new();
+    refused(&bench.run(&["search", "a dog"]), &["nothing is indexed", "footage index"]);
+    refused(&bench.run(&["source", "list"]), &["nothing is indexed"]);
+}
+
+#[test]
+fn a_model_that_cannot_be_read_is_named_and_nothing_is_made() {
+    let bench = Bench::new().with_video("garden.mp4");
+    refused(&bench.run(&["index", "garden.mp4", "--model", "nowhere"]), &["nowhere"]);
+    fs_err::create_dir(bench.path("broken")).unwrap();
+    fs_err::write(bench.path("broken/model.json"), "{}").unwrap();
+    refused(&bench.run(&["index", "garden.mp4", "--model", "broken"]), &["broken", "model.json"]);
+    assert!(!bench.data().join("index").exists());
+}
+
+#[test]
+fn nobody_is_asked_where_nobody_can_answer() {
+    let bench = Bench::new().with_video("garden.mp4");
+    bench.ok(&["index", "garden.mp4"]);
+
+    let ran = bench.run(&["source", "remove", "garden.mp4"]);
+
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("--yes"), "{ran:?}");
+    assert_eq!(bench.sources().len(), 1);
+}
+
+#[test]
+fn the_doctor_finds_this_machine_fit() {
+    let bench = Bench::new();
+    let ran = bench.ok(&["doctor"]);
+    for part in ["GStreamer", "model", "data directory", "processor"] {
+        assert!(ran.out.contains(part), "{ran:?}");
+    }
+    let unfit = bench.run(&["doctor", "--model", "nowhere"]);
+    assert_eq!(unfit.code, Some(1));
+    assert!(unfit.out.contains("BAD   model"), "{unfit:?}");
+}
