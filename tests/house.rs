@@ -35,3 +35,56 @@ pub fn real_footage(folder: &str) -> Option<PathBuf> {
     eprintln!("skipped: no real footage at {}", shared.display());
     None
 }
+
+/// What a finished command said.
+#[derive(Debug)]
+pub struct Said {
+    /// Exit code; none where a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run(command: &mut Command) -> Said {
+    let output = command
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    Said {
+        code: output.status.code(),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Runs a command that must succeed.
+///
+/// # Panics
+/// When it does not.
+pub fn run_well(command: &mut Command) -> String {
+    let said = run(command);
+    assert_eq!(said.code, Some(0), "{command:?}\n{}\n{}", said.out, said.err);
+    said.out
+}
+
+/// Renders sample footage into `folder`: `videos` files of `seconds` each.
+///
+/// # Panics
+/// When that fails.
+pub fn render(folder: &Path, seed: u64, videos: usize, seconds: u32) {
+    run_well(
+        footage()
+            .arg("synth")
+            .arg("--out")
+            .arg(folder)
+            .args(["--seed", &seed.to_string()])
+            .args(["--videos", &videos.to_string()])
+            .args(["--seconds", &seconds.to_string()]),
+    );
+}

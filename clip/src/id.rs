@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::WindowSpec;
 
-/// UUIDv5 namespace of clip ids. Changing it orphans every index ever written.
+/// `UUIDv5` namespace of clip ids. Changing it orphans every index ever written.
 const CLIP_NAMESPACE: Uuid = Uuid::from_u128(0x5f0e_7a9c_3d41_5b6e_9a27_c1d4_86f0_2b13);
 
 /// A camera or a file: chosen once, never changed. For a file it is derived from the content, so a

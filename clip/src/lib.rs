@@ -1,6 +1,6 @@
 //! The words of the house: ids, media time, windows, records and coverage.
 //!
-//! Everything here is a value: no I/O, no async, no GStreamer, no tensors. Every other room speaks
+//! Everything here is a value: no I/O, no async, no `GStreamer`, no tensors. Every other room speaks
 //! in these types, so a rule that several rooms must keep is kept here, once.
 
 mod coverage;

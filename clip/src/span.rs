@@ -68,6 +68,7 @@ impl Span {
 
 impl UtcStart {
     /// The wall-clock time `offset_ns` later.
+    #[must_use]
     pub fn plus_ns(self, offset_ns: u64) -> Self {
         let offset = i64::try_from(offset_ns).unwrap_or(i64::MAX);
         Self { unix_ns: self.unix_ns.saturating_add(offset), ..self }

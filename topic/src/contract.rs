@@ -4,7 +4,6 @@
 //! empty topic of a given capacity. Each promise is a function here, and one test there.
 
 #![expect(clippy::missing_panics_doc, reason = "these are assertions: a broken promise panics")]
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a failure is a broken promise")]
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

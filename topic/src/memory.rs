@@ -150,7 +150,7 @@ impl Follow for MemoryFollower {
             let mut held = self.shared.held();
             let done = usize::try_from(position.offset + 1 - held.first_offset).unwrap_or(0);
             held.messages.drain(..done);
-            held.first_offset += done as i64;
+            held.first_offset = held.first_offset.max(position.offset + 1);
             done
         };
         if !self.shared.room.is_closed() {
