@@ -17,7 +17,30 @@ pub struct FrameFeatures(pub(crate) Arc<States>);
 pub(crate) enum States {
     /// One tensor for each state, `[1, 1+N, D]`.
     Tensors(Vec<Tensor>),
+    /// All states end to end, `[states, 1+N, D]`.
+    Floats(Box<[f32]>),
 }
+
+impl FrameFeatures {
+    /// The states of a frame as plain floats, `len` of them.
+    pub(crate) fn floats(&self, len: usize) -> Result<&[f32], ModelError> {
+        match &*self.0 {
+            States::Floats(floats) if floats.len() == len => Ok(floats),
+            _ => Err(ModelError::ForeignFeatures),
+        }
+    }
+
+    /// The states of a frame as `count` tensors.
+    pub(crate) fn tensors(&self, count: usize) -> Result<&[Tensor], ModelError> {
+        match &*self.0 {
+            States::Tensors(states) if states.len() == count => Ok(states),
+            _ => Err(ModelError::ForeignFeatures),
+        }
+    }
+}
+
+/// Most frames of a clip where no temporal table sets a limit.
+pub(crate) const MAX_FRAMES_WITHOUT_BRANCH: usize = 1024;
 
 /// Pixels to embeddings, in two steps, so that the frames that neighbouring clips share are looked
 /// at once.

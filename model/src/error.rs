@@ -51,6 +51,9 @@ pub enum ModelError {
     /// The embedding is zero or not finite.
     #[error("the model gave no usable embedding: {0}")]
     NoDirection(#[from] NoDirection),
+    /// There is no memory for the model, or for what it computes.
+    #[error("not enough memory for the model: {0}")]
+    Memory(std::io::Error),
     /// The device cannot run the model.
     #[error("device: {0}")]
     Device(String),

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! There is one definition of the forward pass, on candle's tensors ([`clip_vision`], [`clip_text`],
-//! [`bt_adapter`]), which can be differentiated when built with [`Ops::Composed`].
+//! [`bt_adapter`]), which can be differentiated when built with [`Ops::Composed`]. On the CPU, [`cpu`]
+//! computes the same several times as fast.
 
 pub mod bt_adapter;
 pub mod check;
@@ -24,6 +25,7 @@ pub mod checkpoint;
 pub mod clip_text;
 pub mod clip_vision;
 pub mod config;
+pub mod cpu;
 mod encoder;
 mod error;
 mod infer;

@@ -10,6 +10,7 @@ use crate::bt_adapter::VideoTower;
 use crate::checkpoint::Checkpoint;
 use crate::clip_text::TextTower;
 use crate::config::{Calibration, ModelConfig, TokenizerKind};
+use crate::cpu::{CpuTextEncoder, CpuVideoEncoder};
 use crate::encoder::{TextEncoder, VideoEncoder};
 use crate::ops::Ops;
 use crate::preprocess::Preprocess;
@@ -85,12 +86,18 @@ impl Model {
         let fingerprint = fingerprint(&config, &checkpoint, tokenizer)?;
         let words = Tokenizer::new(&config, tokenizer)?;
         let preprocess = Preprocess::new(config.preprocess.clone(), architecture.vision.image);
-        Ok(Self {
-            video: Box::new(TensorVideoEncoder::new(tower, preprocess)),
-            text: Box::new(TensorTextEncoder::new(text, words)),
-            fingerprint,
-            config,
-        })
+        let (video, text): (Box<dyn VideoEncoder>, Box<dyn TextEncoder>) = if device.is_cpu() {
+            (
+                Box::new(CpuVideoEncoder::new(&tower, preprocess)?),
+                Box::new(CpuTextEncoder::new(&text, words)?),
+            )
+        } else {
+            (
+                Box::new(TensorVideoEncoder::new(tower, preprocess)),
+                Box::new(TensorTextEncoder::new(text, words)),
+            )
+        };
+        Ok(Self { config, fingerprint, video, text })
     }
 
     /// Short name, for people and logs.

@@ -8,12 +8,11 @@ use footage_clip::{Embedding, RgbFrame};
 use crate::ModelError;
 use crate::bt_adapter::{BranchOptions, VideoTower};
 use crate::clip_text::TextTower;
-use crate::encoder::{FrameFeatures, States, TextEncoder, VideoEncoder, frames_of_each};
+use crate::encoder::{
+    FrameFeatures, MAX_FRAMES_WITHOUT_BRANCH, States, TextEncoder, VideoEncoder, frames_of_each,
+};
 use crate::preprocess::Preprocess;
 use crate::tokenizer::Tokenizer;
-
-/// Most frames of a clip where no temporal table sets a limit.
-pub(crate) const MAX_FRAMES_WITHOUT_BRANCH: usize = 1024;
 
 /// BT-Adapter, gated or additive, or plain CLIP with its frames averaged, as the tower is built.
 #[derive(Debug)]
@@ -75,10 +74,7 @@ impl VideoEncoder for TensorVideoEncoder {
         let features = clips
             .iter()
             .flatten()
-            .map(|features| match &*features.0 {
-                States::Tensors(states) if states.len() == needed => Ok(states),
-                States::Tensors(_) => Err(ModelError::ForeignFeatures),
-            })
+            .map(|features| features.tensors(needed))
             .collect::<Result<Vec<_>, _>>()?;
         let states: Vec<Tensor> = (0..needed)
             .map(|state| {
