@@ -137,3 +137,14 @@ impl fmt::Debug for MemoryIndex {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Fixture;
+
+    crate::index_contract!(|collection| Box::pin(async move {
+        let index = Arc::new(MemoryIndex::new(collection));
+        Fixture { index, guard: Box::new(()) }
+    }));
+}

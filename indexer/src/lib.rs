@@ -43,7 +43,7 @@ pub struct IndexerSettings {
 impl Default for IndexerSettings {
     fn default() -> Self {
         Self {
-            max_batch: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
+            max_batch: NonZeroUsize::new(1024).unwrap_or(NonZeroUsize::MIN),
             max_wait: Duration::from_millis(500),
             retry: RetrySettings::default(),
         }

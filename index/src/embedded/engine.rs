@@ -4,6 +4,7 @@
 //! durable, what is not optimized is searched by comparing every vector.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use footage_clip::{ClipId, Embedding, SourceId};
 use fs_err as fs;
@@ -16,6 +17,7 @@ use qdrant_edge::{
     WithPayloadInterface, WithVector,
 };
 
+use super::log::LogFiles;
 use super::manifest::{InUse, failed};
 use super::{EmbeddedSettings, point, space};
 use crate::{Collection, Filter, Hit, IndexError, StoredClip, With, best_first};
@@ -33,6 +35,10 @@ pub(super) struct Engine {
     at: PathBuf,
     min_free_bytes: u64,
     beam: usize,
+    settle_after_clips: usize,
+    /// Clips changed since the segments were last written out, or the shard was opened. Held
+    /// during every change, as no file of the log may come or go while they are being opened.
+    logged_clips: Mutex<usize>,
     /// Given back last, when the shard is closed.
     _in_use: InUse,
 }
@@ -57,7 +63,7 @@ impl Engine {
         for (field, schema) in point::INDEXED {
             engine.create_field_index(field, schema)?;
         }
-        engine.flush()?;
+        engine.settle()?;
         Ok(engine)
     }
 
@@ -95,6 +101,8 @@ impl Engine {
             at: at.to_owned(),
             min_free_bytes: settings.min_free_bytes,
             beam: settings.beam,
+            settle_after_clips: settings.settle_after_clips,
+            logged_clips: Mutex::default(),
             _in_use: in_use,
         }
     }
@@ -105,19 +113,48 @@ impl Engine {
     ) -> Result<(), IndexError> {
         let doing = "keeping clips";
         space::check(doing, &self.at, self.min_free_bytes)?;
+        let clips = points.len();
         let insert = PointInsertOperations::PointsList(points);
-        self.update(doing, PointOperations::UpsertPoints(insert))
+        self.update(doing, clips, PointOperations::UpsertPoints(insert))
     }
 
+    /// Makes durable what was changed before: by its log, or where that has become long, whole.
     pub(super) fn flush(&self) -> Result<(), IndexError> {
-        self.shard.flush().map_err(|error| self.failed("writing to disk", &error))
+        let logged = self.logged_clips.lock().unwrap_or_else(PoisonError::into_inner);
+        if *logged >= self.settle_after_clips {
+            drop(logged);
+            return self.settle();
+        }
+        let failed = failed("writing the log to disk", &self.at);
+        let log = LogFiles::open(&self.at).map_err(&failed)?;
+        // Syncing takes long, and appending may go on.
+        drop(logged);
+        log.sync().map_err(&failed)
+    }
+
+    /// Leaves nothing for the next opening to replay.
+    pub(super) fn close(&self) -> Result<(), IndexError> {
+        let is_settled = *self.logged_clips.lock().unwrap_or_else(PoisonError::into_inner) == 0;
+        if is_settled { Ok(()) } else { self.settle() }
+    }
+
+    /// Writes out the segments, so that opening has nothing to replay.
+    fn settle(&self) -> Result<(), IndexError> {
+        let mut logged = self.logged_clips.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shard.flush().map_err(|error| self.failed("writing to disk", &error))?;
+        // The log still holds the numbering of what is to come.
+        let failed = failed("writing the log to disk", &self.at);
+        LogFiles::open(&self.at).and_then(|log| log.sync()).map_err(failed)?;
+        *logged = 0;
+        Ok(())
     }
 
     pub(super) fn remove_source(&self, source_id: &SourceId) -> Result<u64, IndexError> {
         let filter = Filter::of_source(source_id.clone());
         let removed = self.count(&filter)?;
         if let Some(filter) = self.filter(&filter)? {
-            self.update("removing a source", PointOperations::DeletePointsByFilter(filter))?;
+            let delete = PointOperations::DeletePointsByFilter(filter);
+            self.update("removing a source", removed as usize, delete)?;
         }
         Ok(removed)
     }
@@ -127,8 +164,8 @@ impl Engine {
         let doing = "optimizing the index";
         let vectors = self.clips()? * self.collection.dim * size_of::<f32>();
         space::check(doing, &self.at, self.min_free_bytes + 2 * vectors as u64)?;
-        self.shard.optimize().map_err(|error| self.failed(doing, &error))?;
-        Ok(())
+        let is_changed = self.shard.optimize().map_err(|error| self.failed(doing, &error))?;
+        if is_changed { self.settle() } else { Ok(()) }
     }
 
     /// Clips kept, and of those the ones that no search graph holds; both about right.
@@ -252,7 +289,14 @@ impl Engine {
             .map_err(|error| self.failed("making a payload index", &error))
     }
 
-    fn update(&self, doing: &'static str, operation: PointOperations) -> Result<(), IndexError> {
+    fn update(
+        &self,
+        doing: &'static str,
+        clips: usize,
+        operation: PointOperations,
+    ) -> Result<(), IndexError> {
+        let mut logged = self.logged_clips.lock().unwrap_or_else(PoisonError::into_inner);
+        *logged = logged.saturating_add(clips);
         self.shard
             .update(UpdateOperation::PointOperation(operation))
             .map_err(|error| self.failed(doing, &error))

@@ -1,6 +1,7 @@
 //! Clips in a folder, found by Qdrant's engine in this process: no server, no network.
 
 mod engine;
+mod log;
 mod manifest;
 mod optimizer;
 mod point;
@@ -35,6 +36,9 @@ pub struct EmbeddedSettings {
     pub graph_from_kib: usize,
     /// Candidates held while searching a graph: more are slower and miss less.
     pub beam: usize,
+    /// What is flushed is on disk in the engine's log; after so many clips its segments are written
+    /// out as well. More makes flushing faster, and opening after a crash slower.
+    pub settle_after_clips: usize,
     /// Nothing is kept while the disk has fewer bytes left.
     pub min_free_bytes: u64,
 }
@@ -47,6 +51,7 @@ impl Default for EmbeddedSettings {
             optimize_threads: 0,
             graph_from_kib: 10_000,
             beam: 128,
+            settle_after_clips: 20_000,
             min_free_bytes: 256 << 20,
         }
     }
@@ -113,7 +118,7 @@ impl EmbeddedIndex {
     /// Makes everything durable and ends the optimizing that may be going on. Dropping the index
     /// instead does not wait for it, and then the directory stays in use until it ends.
     pub async fn close(self) -> Result<(), IndexError> {
-        self.flush().await?;
+        self.with_engine("writing to disk", Engine::close).await?;
         let optimizer = Arc::clone(&self.optimizer);
         let at = self.open.folder.clone();
         blocking("closing the index", &at, move || {

@@ -79,29 +79,33 @@ impl Optimizer {
 
     /// Optimizes now, after the run that may be going on.
     pub(super) fn run_now(&self, engine: &Engine) -> Result<(), IndexError> {
+        let _one_at_a_time = self.shared.optimizing.lock().unwrap_or_else(PoisonError::into_inner);
         self.shared.optimize(engine)
     }
 
     /// Ends the watch, and waits for the run that may be going on.
     pub(super) fn stop(&self) {
-        self.tell_to_stop();
+        self.shared.state().is_stopped = true;
+        self.shared.changed.notify_all();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             warn!("the thread that optimizes the index panicked; the index is whole, but slower");
         }
     }
-
-    fn tell_to_stop(&self) {
-        self.shared.state().is_stopped = true;
-        self.shared.changed.notify_all();
-    }
 }
 
-/// Tells the thread to end, and does not wait: a run may take minutes, and a process that ends
+/// Ends the watch, but does not wait for a run: it may take minutes, and a process that ends
 /// meanwhile loses nothing but the run.
 impl Drop for Optimizer {
     fn drop(&mut self) {
-        self.tell_to_stop();
+        let shared = Arc::clone(&self.shared);
+        let no_run_begins = shared.optimizing.try_lock();
+        shared.state().is_stopped = true;
+        shared.changed.notify_all();
+        if let Ok(no_run_begins) = no_run_begins {
+            drop(no_run_begins);
+            self.stop();
+        }
     }
 }
 
@@ -112,7 +116,13 @@ impl Shared {
 
     fn run(&self, engine: &Engine) {
         while self.wait_until_due() {
-            if let Err(error) = self.optimize(engine) {
+            let one_at_a_time = self.optimizing.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.state().is_stopped {
+                return;
+            }
+            let done = self.optimize(engine);
+            drop(one_at_a_time);
+            if let Err(error) = done {
                 warn!(%error, "index was not optimized, searches stay slower; trying again later");
                 self.state().not_before = Instant::now() + PAUSE_AFTER_FAILURE;
             }
@@ -144,8 +154,8 @@ impl Shared {
         }
     }
 
+    /// One at a time: call it with `optimizing` held.
     fn optimize(&self, engine: &Engine) -> Result<(), IndexError> {
-        let _one_at_a_time = self.optimizing.lock().unwrap_or_else(PoisonError::into_inner);
         let clips = std::mem::take(&mut self.state().changed_clips);
         let begun = Instant::now();
         if let Err(error) = engine.optimize() {

@@ -1,0 +1,210 @@
+//! What an index in a folder promises beyond the contract: it survives, and it guards its folder.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use footage_clip::{ClipId, SourceId};
+use footage_index::contract::{Fixture, clips, collection, direction};
+use footage_index::{
+    EmbeddedIndex, EmbeddedSettings, Filter, FindClips, IndexError, KeepClips, Ledger, LedgerError,
+    Manifest, With,
+};
+use tempfile::TempDir;
+
+footage_index::index_contract!(|collection| Box::pin(async move {
+    let data = TempDir::new().unwrap();
+    let index = EmbeddedIndex::open(data.path(), &collection, small_graphs()).await.unwrap();
+    Fixture { index: Arc::new(index), guard: Box::new(data) }
+}));
+
+/// Graphs are built from the first few clips on, so that small tests search some.
+fn small_graphs() -> EmbeddedSettings {
+    EmbeddedSettings {
+        graph_from_kib: 16,
+        optimize_after_clips: usize::MAX,
+        optimize_idle: Duration::from_secs(3600),
+        optimize_threads: 1,
+        ..EmbeddedSettings::default()
+    }
+}
+
+async fn open(data: &Path, dim: usize) -> Result<EmbeddedIndex, IndexError> {
+    EmbeddedIndex::open(data, &collection(dim), small_graphs()).await
+}
+
+fn shard(data: &Path) -> PathBuf {
+    data.join("index").join(collection(8).model.fingerprint.as_str()).join("clips")
+}
+
+#[tokio::test]
+async fn everything_is_still_there_when_opened_again() {
+    let data = TempDir::new().unwrap();
+    let mut kept = clips(&collection(8), "gate", 100);
+    kept[3].thumbnail = Some(vec![1, 2, 3]);
+    let index = open(data.path(), 8).await.unwrap();
+    index.keep(&kept).await.unwrap();
+    let query = direction(8, 9);
+    let before = index.find(&query, &Filter::default(), 100).await.unwrap();
+    index.close().await.unwrap();
+
+    let index = EmbeddedIndex::open_existing(data.path(), small_graphs()).await.unwrap();
+
+    assert_eq!(index.collection(), &collection(8));
+    assert_eq!(index.find(&query, &Filter::default(), 100).await.unwrap(), before);
+    assert_eq!(index.thumbnail(kept[3].clip_id).await.unwrap(), Some(vec![1, 2, 3]));
+    let filter = Filter::of_source(SourceId::try_new("gate").unwrap());
+    assert_eq!(index.count(&filter).await.unwrap(), 100);
+}
+
+#[tokio::test]
+async fn a_search_graph_finds_what_comparing_every_clip_finds() {
+    let data = TempDir::new().unwrap();
+    let collection = collection(64);
+    let index = EmbeddedIndex::open(data.path(), &collection, small_graphs()).await.unwrap();
+    index.keep(&clips(&collection, "gate", 3000)).await.unwrap();
+    let queries: Vec<_> = (0..40).map(|query| direction(64, 77_000 + query)).collect();
+    let mut exact = Vec::new();
+    for query in &queries {
+        exact.push(index.find(query, &Filter::default(), 10).await.unwrap());
+    }
+    assert_eq!(index.unindexed().await.unwrap(), 3000);
+
+    index.optimize().await.unwrap();
+
+    assert_eq!(index.unindexed().await.unwrap(), 0);
+    let mut same = 0;
+    for (query, exact) in queries.iter().zip(&exact) {
+        let exact: BTreeSet<ClipId> = exact.iter().map(|hit| hit.clip_id).collect();
+        let hits = index.find(query, &Filter::default(), 10).await.unwrap();
+        same += hits.iter().filter(|hit| exact.contains(&hit.clip_id)).count();
+    }
+    // Directions of chance are the hardest case there is for a graph.
+    assert!(same >= 380, "{same} of 400");
+}
+
+#[tokio::test]
+async fn graphs_are_built_unasked_in_a_quiet_moment() {
+    let data = TempDir::new().unwrap();
+    let settings = EmbeddedSettings { optimize_idle: Duration::from_millis(50), ..small_graphs() };
+    let collection = collection(64);
+    let index = EmbeddedIndex::open(data.path(), &collection, settings).await.unwrap();
+    index.keep(&clips(&collection, "gate", 500)).await.unwrap();
+    for _ in 0..400 {
+        if index.unindexed().await.unwrap() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{} clips are in no graph", index.unindexed().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_directory_in_use_names_itself_and_its_holder() {
+    let data = TempDir::new().unwrap();
+    let index = open(data.path(), 8).await.unwrap();
+    let ledger = Ledger::open(index.folder()).unwrap();
+
+    let refused = open(data.path(), 8).await.unwrap_err();
+    let again = Ledger::open(index.folder()).unwrap_err();
+
+    let holder = Some(std::process::id());
+    assert_eq!(refused, IndexError::InUse { at: data.path().to_owned(), holder });
+    assert!(refused.to_string().contains(&std::process::id().to_string()), "{refused}");
+    assert!(matches!(again, LedgerError::InUse(_)), "{again}");
+    assert_eq!(Manifest::all(data.path()).unwrap().len(), 1);
+    drop((index, ledger));
+    open(data.path(), 8).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_model_is_refused_by_name_and_nothing_is_changed() {
+    let data = TempDir::new().unwrap();
+    let index = open(data.path(), 8).await.unwrap();
+    index.keep(&clips(&collection(8), "gate", 5)).await.unwrap();
+    index.close().await.unwrap();
+    let mut other = collection(8);
+    other.model.name = "newer-model".into();
+    other.model.fingerprint = "f".repeat(32).try_into().unwrap();
+
+    let opened = EmbeddedIndex::open(data.path(), &other, small_graphs()).await;
+
+    let error = opened.unwrap_err();
+    assert!(matches!(error, IndexError::OtherModel { .. }), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("`test`") && message.contains("`newer-model`"), "{message}");
+    let index = open(data.path(), 8).await.unwrap();
+    assert_eq!(index.count(&Filter::default()).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn what_a_newer_release_wrote_is_left_alone() {
+    let data = TempDir::new().unwrap();
+    open(data.path(), 8).await.unwrap().close().await.unwrap();
+    let manifest = shard(data.path()).with_file_name("manifest.json");
+    let text = fs_err::read_to_string(&manifest).unwrap();
+    fs_err::write(&manifest, text.replace("\"format\": 1", "\"format\": 2, \"shape\": []"))
+        .unwrap();
+
+    let error = open(data.path(), 8).await.unwrap_err();
+
+    assert!(matches!(error, IndexError::Newer { found: 2, supported: 1, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_is_reported_and_not_overwritten() {
+    let data = TempDir::new().unwrap();
+    open(data.path(), 8).await.unwrap().close().await.unwrap();
+    let manifest = shard(data.path()).with_file_name("manifest.json");
+    fs_err::write(&manifest, "{\"format\": 1").unwrap();
+    let error = open(data.path(), 8).await.unwrap_err();
+    assert!(matches!(error, IndexError::Damaged { .. }), "{error}");
+    assert_eq!(fs_err::read_to_string(&manifest).unwrap(), "{\"format\": 1");
+}
+
+#[tokio::test]
+async fn an_absent_index_is_not_made_by_looking_for_it() {
+    let data = TempDir::new().unwrap();
+    let nowhere = data.path().join("nowhere");
+    let error = EmbeddedIndex::open_existing(&nowhere, small_graphs()).await.unwrap_err();
+    assert_eq!(error, IndexError::Absent(nowhere.clone()));
+    assert!(!nowhere.exists());
+}
+
+#[tokio::test]
+async fn half_built_segments_and_half_made_indexes_are_cleared_away() {
+    let data = TempDir::new().unwrap();
+    // Killed while it was made: a shard and no manifest.
+    fs_err::create_dir_all(shard(data.path()).join("segments/garbage")).unwrap();
+    let index = open(data.path(), 8).await.unwrap();
+    index.keep(&clips(&collection(8), "gate", 5)).await.unwrap();
+    index.close().await.unwrap();
+    // Killed while it was optimized.
+    let leftover = shard(data.path()).join("temp_segments/1234/vector_storage");
+    fs_err::create_dir_all(&leftover).unwrap();
+    fs_err::write(leftover.join("chunk_0.mmap"), "x").unwrap();
+
+    let index = open(data.path(), 8).await.unwrap();
+
+    assert!(!leftover.exists());
+    assert_eq!(index.count(&Filter::default()).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_nearly_full_is_not_written_to() {
+    let data = TempDir::new().unwrap();
+    let index = open(data.path(), 8).await.unwrap();
+    index.keep(&clips(&collection(8), "gate", 5)).await.unwrap();
+    index.close().await.unwrap();
+    let settings = EmbeddedSettings { min_free_bytes: u64::MAX / 4, ..small_graphs() };
+    let error = EmbeddedIndex::open(data.path(), &collection(8), settings).await.unwrap_err();
+    let IndexError::NoSpace { available_mib, needed_mib, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(available_mib < needed_mib);
+    assert!(error.to_string().contains("free some space"), "{error}");
+    let index = open(data.path(), 8).await.unwrap();
+    let stored = index.ids(&SourceId::try_new("gate").unwrap(), None, 10).await.unwrap();
+    assert_eq!(index.get(&stored, With::ALL).await.unwrap().len(), 5);
+}
