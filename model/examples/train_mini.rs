@@ -1,0 +1,14 @@
+//! Runs the training driver until the application has a verb for it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[path = "../../app/src/train_mini.rs"]
+mod train_mini;
+#[derive(clap::Parser)]
+struct Cli {
+    #[command(flatten)]
+    args: train_mini::Args,
+}
+fn main() -> anyhow::Result<()> {
+    rayon::ThreadPoolBuilder::new().num_threads(2).build_global()?;
+    train_mini::run(&<Cli as clap::Parser>::parse().args)
+}

@@ -1,0 +1,32 @@
+//! Training CLIP's towers and the BT-Adapter branch, on the CPU.
+
+mod checkpoint;
+mod data;
+mod error;
+mod evaluate;
+mod export;
+mod names;
+mod network;
+mod objective;
+mod ops;
+mod optimiser;
+mod simd;
+mod stage1;
+mod stage2;
+#[cfg(test)]
+mod tests;
+mod weights;
+mod words;
+
+pub use checkpoint::{load, save};
+pub use data::{Classes, DEVIATION, Example, MEAN, Side, Thing, World};
+pub use error::TrainError;
+pub use evaluate::{ClipScore, Gallery, Hits, Query, Trust, ask, held_clips, score_clips};
+pub use export::export;
+pub use network::Network;
+pub use objective::nce;
+pub use optimiser::{AdamW, Optimiser, Schedule};
+pub use stage1::{Losses, SCALE, Score, Stage1, score};
+pub use stage2::{CLOSED, ClipLosses, MOTIONS, Stage2};
+pub use weights::Weights;
+pub use words::{Words, word_pieces};
