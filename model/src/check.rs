@@ -17,6 +17,9 @@
 //! | `clip.video_embed` | plain CLIP, frames averaged |
 //! | `masked_{ref,tube}.` + as above | with the tokens of `mask.ref`, `mask.position_major` dropped |
 //! | `text.`, `textN.` + `last_hidden`, `embed` | for `token_ids`, `token_ids_lenN` |
+//!
+//! Embeddings are computed twice, on tensors and by the path that the CPU takes in daily use
+//! ([`crate::cpu`]); the second has `(cpu)` after its name.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -27,14 +30,16 @@ use crate::ModelError;
 use crate::bt_adapter::{BranchOptions, VideoTower};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::clip_text::TextTower;
-use crate::config::{Architecture, BranchMode};
+use crate::config::{Architecture, BranchMode, Fit, PreprocessConfig, Resize};
+use crate::cpu::{CpuTextTower, CpuVideoEncoder};
 use crate::model::map_file;
 use crate::ops::Ops;
+use crate::preprocess::Preprocess;
 
 /// How far one of our tensors is from the expected one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorDifference {
-    /// Its name in the expected file.
+    /// Its name in the expected file, followed by ` (cpu)` where the CPU's own path computed it.
     pub name: String,
     /// Its shape, the same on both sides.
     pub shape: Vec<usize>,
@@ -76,7 +81,8 @@ pub fn check(
     };
     architecture.check()?;
     let (input, expected) = (read_tensors(input)?, read_tensors(expected)?);
-    let mut computed = Computed { tensors: HashMap::new(), expected: &expected };
+    let mut computed =
+        Computed { tensors: HashMap::new(), on_cpu: HashMap::new(), expected: &expected };
 
     let vb = checkpoint.var_builder(&Device::Cpu);
     let tower = VideoTower::new(&architecture, ops, &vb.pp("backbone"))?;
@@ -97,7 +103,10 @@ pub fn check(
 }
 
 struct Computed<'a> {
+    /// On tensors.
     tensors: HashMap<String, Tensor>,
+    /// By the CPU's own path.
+    on_cpu: HashMap<String, Tensor>,
     expected: &'a BTreeMap<String, Tensor>,
 }
 
@@ -112,6 +121,30 @@ impl Computed<'_> {
         }
     }
 
+    /// The embeddings of prepared pixels, by the CPU's own path.
+    fn keep_on_cpu(
+        &mut self,
+        name: String,
+        tower: &VideoTower,
+        pixels: &Tensor,
+    ) -> Result<(), ModelError> {
+        if self.expected.contains_key(&name) {
+            // The pixels are prepared already.
+            let as_they_are = PreprocessConfig {
+                fit: Fit::default(),
+                short_side: None,
+                resize: Resize::default(),
+                mean: [0.0; 3],
+                std: [1.0; 3],
+            };
+            let preprocess = Preprocess::new(as_they_are, tower.vision.config().image);
+            let encoder = CpuVideoEncoder::new(tower, preprocess)?;
+            let rows = encoder.embed_pixels(pixels)?;
+            self.on_cpu.insert(name, Tensor::new(rows, &Device::Cpu)?);
+        }
+        Ok(())
+    }
+
     fn video(
         &mut self,
         tower: &VideoTower,
@@ -121,6 +154,7 @@ impl Computed<'_> {
             let plain = VideoTower { branch: None, ..tower.clone() };
             let output = plain.forward(pixels, BranchOptions::default())?;
             self.keep("clip.video_embed".into(), &output.video_embed);
+            self.keep_on_cpu("clip.video_embed".into(), &plain, pixels)?;
         }
         let Some(branch) = &tower.branch else { return Ok(()) };
         let is_gated = branch.config().mode == BranchMode::Gated;
@@ -143,10 +177,17 @@ impl Computed<'_> {
             for (name, pixels) in input {
                 let Some(rest) = name.strip_prefix("pixel_values") else { continue };
                 match rest.strip_prefix("_t") {
-                    None if rest.is_empty() => self.trace(prefix, &tower, pixels, kept.as_ref())?,
+                    None if rest.is_empty() => {
+                        self.trace(prefix, &tower, pixels, kept.as_ref())?;
+                        if kept.is_none() {
+                            self.keep_on_cpu(format!("{prefix}.video_embed"), &tower, pixels)?;
+                        }
+                    }
                     Some(frames) if frames.parse::<usize>().is_ok() && kept.is_none() => {
                         let output = tower.forward(pixels, BranchOptions::default())?;
-                        self.keep(format!("{prefix}.t{frames}.video_embed"), &output.video_embed);
+                        let name = format!("{prefix}.t{frames}.video_embed");
+                        self.keep(name.clone(), &output.video_embed);
+                        self.keep_on_cpu(name, &tower, pixels)?;
                     }
                     _ => {}
                 }
@@ -210,6 +251,7 @@ impl Computed<'_> {
         tower: &TextTower,
         input: &BTreeMap<String, Tensor>,
     ) -> Result<(), ModelError> {
+        let on_cpu = CpuTextTower::new(tower)?;
         for (name, ids) in input {
             let Some(rest) = name.strip_prefix("token_ids") else { continue };
             let prefix = match rest.strip_prefix("_len") {
@@ -220,6 +262,10 @@ impl Computed<'_> {
             let hidden = tower.hidden(ids)?;
             self.keep(format!("{prefix}.embed"), &tower.pool(&hidden, ids)?);
             self.keep(format!("{prefix}.last_hidden"), &hidden);
+            let rows = ids.to_dtype(DType::U32)?.to_vec2::<u32>()?;
+            let rows: Vec<Vec<f32>> =
+                rows.iter().map(|ids| on_cpu.embed_ids(ids)).collect::<Result<_, _>>()?;
+            self.on_cpu.insert(format!("{prefix}.embed"), Tensor::new(rows, &Device::Cpu)?);
         }
         Ok(())
     }
@@ -230,6 +276,9 @@ impl Computed<'_> {
             match self.tensors.get(name) {
                 Some(ours) => report.differences.push(difference(name, ours, expected)?),
                 None => report.not_compared.push(name.clone()),
+            }
+            if let Some(ours) = self.on_cpu.get(name) {
+                report.differences.push(difference(&format!("{name} (cpu)"), ours, expected)?);
             }
         }
         Ok(report)

@@ -38,9 +38,10 @@ fn assert_parity(ops: Ops) {
     let compared = |prefix: &str| {
         report.differences.iter().filter(|difference| difference.name.starts_with(prefix)).count()
     };
+    // The embeddings twice: on tensors, and by the CPU's own path.
     let groups =
         ["gated.", "additive.", "clip.", "text.", "text32.", "masked_ref.", "masked_tube."];
-    assert_eq!(groups.map(compared), [22, 7, 1, 2, 2, 10, 10]);
+    assert_eq!(groups.map(compared), [25, 8, 2, 3, 3, 10, 10]);
     // The rest are losses, masks and the tokens of the conversation model.
     for name in &report.not_compared {
         assert!(

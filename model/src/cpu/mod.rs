@@ -36,6 +36,7 @@ use self::branch::CpuBranch;
 use self::matmul::{Finish, Packed, matmul};
 use self::parallel::Pool;
 pub use self::text::CpuTextEncoder;
+pub(crate) use self::text::CpuTextTower;
 use self::vision::{CpuVision, VisionRoom};
 use crate::ModelError;
 use crate::bt_adapter::VideoTower;

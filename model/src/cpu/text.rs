@@ -14,11 +14,34 @@ use crate::config::TextConfig;
 use crate::encoder::TextEncoder;
 use crate::tokenizer::Tokenizer;
 
-/// The text tower, behind a tokenizer, without candle in its way.
+/// The text tower behind a tokenizer.
 #[derive(Debug)]
 pub struct CpuTextEncoder {
-    config: TextConfig,
+    tower: CpuTextTower,
     tokenizer: Tokenizer,
+}
+
+impl CpuTextEncoder {
+    /// Packs the tower's weights, which must lie on the CPU in `f32`.
+    pub fn new(tower: &TextTower, tokenizer: Tokenizer) -> Result<Self, ModelError> {
+        Ok(Self { tower: CpuTextTower::new(tower)?, tokenizer })
+    }
+}
+
+impl TextEncoder for CpuTextEncoder {
+    fn embed_texts(&self, texts: &[&str]) -> Result<Vec<Embedding>, ModelError> {
+        let embed = |text: &&str| {
+            let ids = self.tokenizer.encode(text)?;
+            Ok(Embedding::normalise(self.tower.embed_ids(&ids)?)?)
+        };
+        texts.par_iter().with_max_len(1).map(embed).collect()
+    }
+}
+
+/// The text tower, from ids on.
+#[derive(Debug)]
+pub(crate) struct CpuTextTower {
+    config: TextConfig,
     /// `[vocab, width]`.
     token_embedding: Vec<f32>,
     /// `[context, width]`.
@@ -29,13 +52,11 @@ pub struct CpuTextEncoder {
     room: Pool<Room>,
 }
 
-impl CpuTextEncoder {
-    /// Packs the tower's weights, which must lie on the CPU in `f32`.
-    pub fn new(tower: &TextTower, tokenizer: Tokenizer) -> Result<Self, ModelError> {
+impl CpuTextTower {
+    pub(crate) fn new(tower: &TextTower) -> Result<Self, ModelError> {
         let [projection] = Packed::all([raw(&tower.text_projection)?])?;
         Ok(Self {
             config: tower.config,
-            tokenizer,
             token_embedding: floats_of(&tower.token_embedding)?,
             position_embedding: floats_of(&tower.position_embedding)?,
             blocks: tower.layers.iter().map(CpuBlock::new).collect::<Result<_, _>>()?,
@@ -46,7 +67,7 @@ impl CpuTextEncoder {
     }
 
     /// The embedding of a text's ids, `[P]`, not normalised; an id beyond the table is refused.
-    pub fn embed_ids(&self, ids: &[u32]) -> Result<Vec<f32>, ModelError> {
+    pub(crate) fn embed_ids(&self, ids: &[u32]) -> Result<Vec<f32>, ModelError> {
         let width = self.config.width;
         if let Some(id) = ids.iter().find(|id| **id as usize >= self.config.vocab) {
             return Err(ModelError::Tokenizer(format!("id {id} is not in the model's table")));
@@ -75,13 +96,5 @@ impl CpuTextEncoder {
         let dim = embedding.len();
         matmul(1, |_| &normed, self.projection.panels(), Finish::Store, &mut embedding, dim);
         Ok(embedding)
-    }
-}
-
-impl TextEncoder for CpuTextEncoder {
-    fn embed_texts(&self, texts: &[&str]) -> Result<Vec<Embedding>, ModelError> {
-        let embed =
-            |text: &&str| Ok(Embedding::normalise(self.embed_ids(&self.tokenizer.encode(text)?)?)?);
-        texts.par_iter().with_max_len(1).map(embed).collect()
     }
 }
