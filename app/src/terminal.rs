@@ -39,6 +39,12 @@ pub(crate) fn duration(ns: u64) -> String {
     }
 }
 
+/// A length of time that is only guessed: `42 s`, `3 min`, `2 h 5 min`.
+pub(crate) fn roughly(ns: u64) -> String {
+    const MINUTE: u64 = 60_000_000_000;
+    if ns < MINUTE { duration(ns) } else { duration(ns.div_ceil(MINUTE) * MINUTE) }
+}
+
 fn joined(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     let mut text = format!("{large} {large_unit}");
     if small > 0 {
@@ -73,6 +79,8 @@ mod tests {
         assert_eq!(duration(200_000_000_000), "3 min 20 s");
         assert_eq!(duration(7_500_000_000_000), "2 h 5 min");
         assert_eq!(duration(1), "under 1 s");
+        assert_eq!(roughly(42_000_000_000), "42 s");
+        assert_eq!(roughly(200_000_000_000), "4 min");
         assert_eq!(counted(1, "clip"), "1 clip");
         assert_eq!(counted(0, "clip"), "0 clips");
     }

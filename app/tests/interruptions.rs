@@ -58,7 +58,7 @@ fn ctrl_c_stops_a_run_and_the_next_one_goes_on_to_the_same_end() {
     assert_eq!(sources.len(), 6);
     for source in &sources {
         assert_eq!(source["is_complete"], true, "{source}");
-        assert_eq!(source["clips"], sources[0]["clips"], "{source}");
+        assert_eq!(source["indexed_clips"], sources[0]["indexed_clips"], "{source}");
     }
 }
 

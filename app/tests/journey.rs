@@ -52,7 +52,7 @@ fn indexing_again_does_nothing_and_a_renamed_file_is_known_by_its_content() {
     let after = bench.sources();
     assert_eq!(after.len(), 1);
     assert_eq!(after[0]["source_id"], before[0]["source_id"]);
-    assert_eq!(after[0]["clips"], before[0]["clips"]);
+    assert_eq!(after[0]["indexed_clips"], before[0]["indexed_clips"]);
     assert_eq!(after[0]["name"], "yard.mp4", "the name follows the file");
 }
 

@@ -56,6 +56,7 @@ fn settings_that_mean_nothing_are_refused_by_name() {
 fn a_command_line_that_means_nothing_is_refused() {
     let bench = Bench::new();
     refused(&bench.run(&["search"]), &["TEXT"]);
+    refused(&bench.run(&["search", " "]), &["empty"]);
     refused(&bench.run(&["search", "a dog", "--from", "yesterday"]), &["--from"]);
     refused(&bench.run(&["search", "a dog", "--image", "x.jpg"]), &["--image"]);
     refused(&bench.run(&["search", "a dog", "--limit", "0"]), &["search.limit"]);
@@ -103,4 +104,36 @@ fn the_doctor_finds_this_machine_fit() {
     let unfit = bench.run(&["doctor", "--model", "nowhere"]);
     assert_eq!(unfit.code, Some(1));
     assert!(unfit.out.contains("BAD   model"), "{unfit:?}");
+}
+
+#[test]
+fn a_model_is_compared_with_what_another_program_computed() {
+    let bench = Bench::new();
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/tiny");
+    let file = |name: &str| format!("{golden}/{name}");
+    let (weights, input) = (file("weights.safetensors"), file("input.safetensors"));
+    let (expected, sizes) = (file("expected.safetensors"), file("architecture.json"));
+    let check = |tolerance: &str| {
+        bench.run(&[
+            "model",
+            "check",
+            "--weights",
+            &weights,
+            "--input",
+            &input,
+            "--expected",
+            &expected,
+            "--architecture",
+            &sizes,
+            "--tolerance",
+            tolerance,
+        ])
+    };
+
+    let passes = check("2e-5");
+    assert_eq!(passes.code, Some(0), "{passes:?}");
+    assert!(passes.out.contains("gated.video_embed"), "{passes:?}");
+    let fails = check("1e-12");
+    assert_eq!(fails.code, Some(1), "no two programs agree to the last bit: {fails:?}");
+    assert!(fails.out.contains("NOT within"), "{fails:?}");
 }

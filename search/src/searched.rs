@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use footage_clip::{Coverage, LostReason, SourceRecord, Span, UtcStart};
+use footage_clip::{ClipState, Coverage, LostReason, SourceRecord, Span, UtcStart};
 use footage_index::{Filter, MediaRange, UtcRange};
 use serde::Serialize;
 
@@ -60,7 +60,9 @@ impl Searched {
             (None, _) => Span::new(0, u64::MAX),
             (Some(range), Some(origin)) => utc_window(range, origin),
             (Some(_), None) => {
-                self.without_utc += 1;
+                // A source without a single clip has nothing that could be left out.
+                let has_clips = source.coverage.clips(|state| state == ClipState::Indexed) > 0;
+                self.without_utc += usize::from(has_clips);
                 return;
             }
         };
@@ -69,7 +71,7 @@ impl Searched {
         let summary = source.coverage.summary(window);
         self.indexed_ns += summary.indexed_ns;
         self.gated_ns += summary.gated_ns;
-        for (reason, ns) in &summary.lost_ns {
+        for (reason, ns) in summary.lost_ns.iter().filter(|(_, ns)| **ns > 0) {
             *self.lost_ns.entry(*reason).or_default() += ns;
         }
         if !source.record.complete {
@@ -101,7 +103,7 @@ fn intersection(a: Span, b: Span) -> Span {
 
 #[cfg(test)]
 mod tests {
-    use footage_clip::{ClipState, Clock};
+    use footage_clip::Clock;
 
     use super::*;
     use crate::testing::{source, stretch};

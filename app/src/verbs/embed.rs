@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
-use footage_clip::{ClipRecord, Embedding};
+use footage_clip::{ClipRecord, Embedding, ModelRef};
 use footage_model::Model;
 use footage_pipeline::{Cancel, FileSource, NoEarlierWork};
 use footage_topic::{Follow, MemoryTopic, Topic as _, TopicMessage};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::compose::{House, model_ref};
@@ -65,13 +66,13 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
             for text in text {
                 let mut embeddings = model.text().embed_texts(&[text])?;
                 let embedding = embeddings.pop().context("the model gave no embedding")?;
-                print(&model, json!({ "text": text }), &embedding)?;
+                print(&model, &json!({ "text": text }), &embedding)?;
             }
         }
         What::Image { file } => {
             for file in file {
                 let embedding = model.embed_image(&picture(file)?)?;
-                print(&model, json!({ "file": file.to_string_lossy() }), &embedding)?;
+                print(&model, &json!({ "file": file.to_string_lossy() }), &embedding)?;
             }
         }
         What::Video { file } => video(file, Arc::new(model), house).await?,
@@ -109,7 +110,7 @@ async fn video(file: &Path, model: Arc<Model>, house: &House) -> Result<()> {
 async fn print_clips(model: &Model, mut follower: Box<dyn Follow>) -> Result<()> {
     while let Some(delivery) = follower.receive().await? {
         if let TopicMessage::Clip(clip) = &delivery.message {
-            print(model, described(clip), &clip.embedding)?;
+            print(model, &described(clip), &clip.embedding)?;
         }
         follower.commit(delivery.position).await?;
     }
@@ -126,11 +127,19 @@ fn described(clip: &ClipRecord) -> Value {
     })
 }
 
-/// One line: what it is, the model, the vector.
-fn print(model: &Model, mut what: Value, embedding: &Embedding) -> Result<()> {
-    what["model"] = json!(model_ref(model));
-    what["embedding"] = json!(embedding.as_slice());
+/// One line of output.
+#[derive(Serialize)]
+struct Line<'a> {
+    /// What was embedded: an object.
+    #[serde(flatten)]
+    what: &'a Value,
+    model: ModelRef,
+    embedding: &'a [f32],
+}
+
+fn print(model: &Model, what: &Value, embedding: &Embedding) -> Result<()> {
+    let line = Line { what, model: model_ref(model), embedding: embedding.as_slice() };
     let mut out = stdout().lock();
-    writeln!(out, "{what}")?;
+    writeln!(out, "{}", serde_json::to_string(&line)?)?;
     Ok(out.flush()?)
 }

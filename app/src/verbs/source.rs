@@ -14,6 +14,7 @@ use crate::compose::{House, Store};
 use crate::outcome::Outcome;
 use crate::terminal::{counted, duration, escaped};
 use crate::verbs::search::named;
+use crate::when::utc_text;
 
 /// List what is indexed, or remove it from the index
 #[derive(Debug, clap::Args)]
@@ -26,7 +27,7 @@ pub(crate) struct Args {
 enum Verb {
     /// List every source: its id, its name, how much of it is indexed
     List {
-        /// Print JSON, one source a line
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -56,10 +57,13 @@ struct Listed<'a> {
     source_id: &'a SourceId,
     name: &'a str,
     file: Option<&'a str>,
+    added: String,
     is_complete: bool,
     failure: Option<&'a str>,
     duration_s: Option<f64>,
-    clips: u64,
+    indexed_clips: u64,
+    gated_clips: u64,
+    lost_clips: u64,
     indexed_s: f64,
     gated_s: f64,
     lost_s: f64,
@@ -70,14 +74,18 @@ impl<'a> Listed<'a> {
         let record = &source.record;
         let summary = source.coverage.summary(Span::new(0, u64::MAX));
         let seconds = |ns: u64| ns as f64 / 1e9;
+        let added_s = i64::try_from(record.added_unix_s).unwrap_or(i64::MAX);
         Self {
             source_id: &record.source_id,
             name: &record.name,
             file: record.media.as_ref().map(|media| media.path.as_str()),
+            added: utc_text(added_s.saturating_mul(1_000_000)),
             is_complete: record.complete,
             failure: record.failure.as_deref(),
             duration_s: record.duration_ns.map(seconds),
-            clips: summary.indexed_clips,
+            indexed_clips: summary.indexed_clips,
+            gated_clips: summary.gated_clips,
+            lost_clips: summary.lost_clips,
             indexed_s: seconds(summary.indexed_ns),
             gated_s: seconds(summary.gated_ns),
             lost_s: seconds(summary.lost_ns.values().sum()),
@@ -88,7 +96,7 @@ impl<'a> Listed<'a> {
         let ns = |seconds: f64| (seconds * 1e9) as u64;
         let mut state = format!(
             "{}, {} searchable",
-            counted(self.clips, "clip"),
+            counted(self.indexed_clips, "clip"),
             duration(ns(self.indexed_s + self.gated_s))
         );
         if self.lost_s > 0.0 {
@@ -107,9 +115,8 @@ fn list(known: &[KnownSource], json: bool) -> Result<Outcome> {
     let mut out = stdout().lock();
     let listed: Vec<Listed> = known.iter().map(Listed::of).collect();
     if json {
-        for source in &listed {
-            writeln!(out, "{}", serde_json::to_string(source)?)?;
-        }
+        let listed = serde_json::json!({ "sources": listed });
+        writeln!(out, "{}", serde_json::to_string_pretty(&listed)?)?;
         return Ok(Outcome::Done);
     }
     if listed.is_empty() {

@@ -10,39 +10,39 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 /// A data directory, and room for videos.
-pub struct Bench {
-    pub folder: tempfile::TempDir,
+pub(crate) struct Bench {
+    pub(crate) folder: tempfile::TempDir,
 }
 
 /// What a run of the binary gave.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: Option<i32>,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.path("data")
     }
 
     /// Copies the sample video here under a name.
-    pub fn with_video(self, name: &str) -> Self {
+    pub(crate) fn with_video(self, name: &str) -> Self {
         fs_err::copy(sample(), self.path(name)).unwrap();
         self
     }
 
     /// The binary on this bench, untouched by the environment of whoever runs the tests.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_footage"));
         command.args(args).current_dir(self.folder.path()).env("FOOTAGE__DATA__DIR", self.data());
         for (name, _) in std::env::vars_os() {
@@ -54,37 +54,36 @@ impl Bench {
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         Ran::of(self.command(args).output().unwrap())
     }
 
     /// Runs, and expects it to go well.
-    pub fn ok(&self, args: &[&str]) -> Ran {
+    pub(crate) fn ok(&self, args: &[&str]) -> Ran {
         let ran = self.run(args);
         assert_eq!(ran.code, Some(0), "{args:?}: {ran:?}");
         ran
     }
 
     /// Runs a verb that prints one JSON value.
-    pub fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         serde_json::from_str(&self.ok(args).out).unwrap()
     }
 
-    pub fn sources(&self) -> Vec<Value> {
-        let listed = self.ok(&["source", "list", "--json"]).out;
-        listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    pub(crate) fn sources(&self) -> Vec<Value> {
+        self.json(&["source", "list", "--json"])["sources"].as_array().unwrap().clone()
     }
 }
 
 impl Ran {
-    pub fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
 }
 
 /// A few seconds of the small world, rendered once for all tests of a file.
-pub fn sample() -> &'static Path {
+pub(crate) fn sample() -> &'static Path {
     static SAMPLE: OnceLock<PathBuf> = OnceLock::new();
     SAMPLE.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sample-footage");

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::called;
 use super::report::{line, line_of};
-use crate::terminal::{counted, duration};
+use crate::terminal::{counted, roughly};
 
 /// How often the bar is drawn.
 const TICK: Duration = Duration::from_millis(200);
@@ -113,7 +113,9 @@ impl Board {
             ticks.tick().await;
             let end = self.state().end;
             let lines = self.state().settled(&self.committed.borrow(), end);
-            self.bar.suspend(|| lines.iter().for_each(|text| line(text)));
+            if !lines.is_empty() {
+                self.bar.suspend(|| lines.iter().for_each(|text| line(text)));
+            }
             if end.is_some() {
                 break self.bar.finish_and_clear();
             }
@@ -121,7 +123,7 @@ impl Board {
                 let (done, all) = self.state().bytes();
                 self.bar.set_length(all);
                 self.bar.set_position(done);
-                self.bar.set_message(self.message());
+                self.bar.set_message(self.message() + &self.running().unwrap_or_default());
             } else if Instant::now() >= line_due {
                 line_due += LINE;
                 // A closed stderr is no reason to stop.
@@ -144,21 +146,25 @@ impl Board {
         (done * 100).checked_div(all).unwrap_or(100)
     }
 
-    /// `3 of 12 files, 210 clips, about 4 min left: garden.mp4`
+    /// `3 of 12 files, 210 clips, about 4 min left`
     fn message(&self) -> String {
         let clips = self.committed.borrow().clips();
         let state = self.state();
         let left = state.time_left(self.began.elapsed());
-        let left = left.map(|left| format!(", about {} left", duration(left.as_nanos() as u64)));
-        let name = state.running.back().map(|at| format!(": {}", state.files[*at].name));
+        let left = left.map(|left| format!(", about {} left", roughly(left.as_nanos() as u64)));
         format!(
-            "{} of {}, {}{}{}",
+            "{} of {}, {}{}",
             state.ended,
             counted(state.files.len() as u64, "file"),
             counted(clips, "clip"),
-            left.unwrap_or_default(),
-            name.unwrap_or_default()
+            left.unwrap_or_default()
         )
+    }
+
+    /// The file that was begun last.
+    fn running(&self) -> Option<String> {
+        let state = self.state();
+        state.running.back().map(|at| format!(": {}", state.files[*at].name))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -199,7 +205,8 @@ impl State {
         let (done, all) = self.bytes();
         let share = done as f64 / all.max(1) as f64;
         let enough = share > 0.01 && elapsed > Duration::from_secs(2);
-        enough.then(|| elapsed.mul_f64((1.0 - share) / share))
+        let left = enough.then(|| elapsed.mul_f64((1.0 - share) / share));
+        left.filter(|left| *left >= Duration::from_secs(1))
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use footage_pipeline::{ClipCounts, Ended, FileOutcome};
+use footage_pipeline::{ClipCounts, DecodeError, Ended, FileOutcome, FileProblem};
 
 use super::called;
 use crate::outcome::Outcome;
@@ -124,7 +124,17 @@ fn said_of(outcome: &FileOutcome) -> String {
             let so_far = counted(clips.published + clips.known, "clip");
             format!("stopped with {so_far} indexed: run it again to go on")
         }
-        Ended::Failed(error) => format!("failed: {}", escaped(&error.problem.to_string())),
+        Ended::Failed(error) => {
+            let setting = match &error.problem {
+                FileProblem::Decode(cause) | FileProblem::BrokeOff { cause, .. } => match cause {
+                    DecodeError::TooLarge { .. } => " (setting decode.max_megapixels)",
+                    DecodeError::Stalled(_) => " (setting decode.stalled_after_s)",
+                    _ => "",
+                },
+                _ => "",
+            };
+            format!("failed: {}{setting}", escaped(&error.problem.to_string()))
+        }
     }
 }
 

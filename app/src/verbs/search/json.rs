@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 #[derive(Serialize)]
 struct AnswerJson<'a> {
     v: u32,
-    query: QueryJson<'a>,
+    query: QueryJson,
     model: &'a ModelRef,
     is_calibrated: bool,
     min_confidence: Option<f32>,
@@ -28,8 +28,8 @@ struct AnswerJson<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum QueryJson<'a> {
-    Text(&'a str),
+pub(super) enum QueryJson {
+    Text(String),
     Image(String),
     Clip(ClipId),
 }
@@ -78,7 +78,7 @@ struct SearchedJson<'a> {
 }
 
 pub(super) fn answer(
-    query: QueryJson<'_>,
+    query: QueryJson,
     model: &ModelRef,
     answer: &Answer,
     shown: &[Shown],

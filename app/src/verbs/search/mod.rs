@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use clap::ArgGroup;
 use footage_clip::{ClipId, RgbFrame};
 use footage_index::FindClips;
-use footage_search::{Answer, Found, Play, Query, Wanted, find_moments};
+use footage_search::{Answer, Found, Play, Query, QueryError, Wanted, find_moments};
 
 use crate::cli::Stated;
 use crate::compose::House;
@@ -36,9 +36,9 @@ Examples:
 
 A file without a date of its own counts as filmed when it was last written.")]
 pub(crate) struct Args {
-    /// What to look for, in words
+    /// What to look for, in words; quotes are only needed for what the shell would take
     #[arg(value_name = "TEXT")]
-    text: Option<String>,
+    text: Vec<String>,
     /// Look for what looks like this picture (JPEG or PNG)
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
@@ -88,17 +88,22 @@ impl Args {
         if let Some(path) = &self.image {
             return Ok(Query::Picture(picture(path)?));
         }
-        Ok(match self.clip {
-            Some(clip) => Query::Clip(clip),
-            None => Query::Text(self.text.clone().unwrap_or_default()),
-        })
+        match self.clip {
+            Some(clip) => Ok(Query::Clip(clip)),
+            None if self.sentence().is_empty() => Err(QueryError::Empty.into()),
+            None => Ok(Query::Text(self.sentence())),
+        }
     }
 
-    fn as_json(&self) -> json::QueryJson<'_> {
+    fn sentence(&self) -> String {
+        self.text.join(" ").trim().to_owned()
+    }
+
+    fn as_json(&self) -> json::QueryJson {
         match (&self.image, self.clip) {
             (Some(path), _) => json::QueryJson::Image(path.to_string_lossy().into_owned()),
             (None, Some(clip)) => json::QueryJson::Clip(clip),
-            (None, None) => json::QueryJson::Text(self.text.as_deref().unwrap_or_default().trim()),
+            (None, None) => json::QueryJson::Text(self.sentence()),
         }
     }
 
@@ -107,7 +112,7 @@ impl Args {
         match (&self.image, self.clip) {
             (Some(path), _) => format!("the picture {}", path.display()),
             (None, Some(clip)) => format!("clip {clip}"),
-            (None, None) => format!("\"{}\"", self.text.as_deref().unwrap_or_default().trim()),
+            (None, None) => format!("\"{}\"", self.sentence()),
         }
     }
 }

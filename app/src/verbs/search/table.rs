@@ -22,6 +22,10 @@ pub(super) fn answer(asked_for: &str, answer: &Answer, shown: &[Shown], house: &
         line("index some footage first: footage index PATH");
         return text;
     }
+    if answer.searched.indexed_ns + answer.searched.gated_ns == 0 {
+        line(&searched(&answer.searched));
+        return text;
+    }
     let is_match = |shown: &&Shown| shown.found.is_match != Some(false);
     let (matches, others): (Vec<_>, Vec<_>) = shown.iter().partition(is_match);
     if answer.is_no_match() {
@@ -118,11 +122,11 @@ fn percent(p: f32) -> String {
 
 /// One line on what was searched, so that "nothing found" and "nothing seen" differ.
 fn searched(searched: &Searched) -> String {
-    let mut text = format!(
-        "searched {} of {}",
-        duration(searched.indexed_ns + searched.gated_ns),
-        counted(searched.sources as u64, "source"),
-    );
+    let sources = counted(searched.sources as u64, "source");
+    let mut text = match searched.indexed_ns + searched.gated_ns {
+        0 => format!("searched nothing: {sources}, none with footage where you asked"),
+        ns => format!("searched {} of {sources}", duration(ns)),
+    };
     let mut add = |what: std::fmt::Arguments<'_>| {
         // Writing to a string cannot fail.
         let written = write!(text, "; {what}");
@@ -175,6 +179,15 @@ mod tests {
             "searched 15 s of 1 source; 5 s of it with nothing new to see; 3 s could not be \
              searched (decode error); 1 source not indexed to the end, 40 s of them not seen yet; \
              2 sources left out, being without a date"
+        );
+    }
+
+    #[test]
+    fn asking_where_there_is_no_footage_is_said_to_search_nothing() {
+        let nowhere = Searched { sources: 2, ..Searched::default() };
+        assert_eq!(
+            searched(&nowhere),
+            "searched nothing: 2 sources, none with footage where you asked"
         );
     }
 
