@@ -1,4 +1,4 @@
-//! AdamW whose state can be stored, so that training resumes exactly where it stopped.
+//! `AdamW` whose state can be stored, so that training resumes exactly where it stopped.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -39,7 +39,7 @@ struct Moments {
     steps: u32,
 }
 
-/// AdamW and what it remembers of each parameter.
+/// `AdamW` and what it remembers of each parameter.
 #[derive(Debug, Default)]
 pub struct Optimiser {
     settings: AdamW,

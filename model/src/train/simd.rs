@@ -2,6 +2,11 @@
 //!
 //! Each loop is written once, plainly, in lanes that the compiler can vectorise, and is compiled
 //! three times: for AVX-512, for AVX2 and for the baseline. The machine chooses at run time.
+#![allow(
+    clippy::inline_always,
+    clippy::needless_range_loop,
+    reason = "a body must be inlined to be compiled for its caller's features; indices keep it one loop"
+)]
 
 /// Elements that are summed side by side, so that a sum becomes vector additions.
 const LANES: usize = 16;
@@ -212,7 +217,7 @@ dispatched! {
     }
 }
 
-/// What one AdamW step needs besides the four arrays.
+/// What one `AdamW` step needs besides the four arrays.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AdamStep {
     pub(super) rate: f32,
@@ -227,7 +232,7 @@ pub(super) struct AdamStep {
 }
 
 dispatched! {
-    /// One AdamW step on the weights and their moments.
+    /// One `AdamW` step on the weights and their moments.
     pub(super) fn adamw(w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], s: AdamStep) {
         let n = w.len();
         let (m, v, g) = (&mut m[..n], &mut v[..n], &g[..n]);

@@ -122,6 +122,7 @@ impl Network {
 
 impl Stage2 {
     /// One step of learning.
+    #[allow(clippy::too_many_lines, reason = "one list of losses, in the order they are computed")]
     pub fn step(
         &self,
         network: &Network,
