@@ -72,21 +72,32 @@ async fn keeping(sizes: &Sizes) {
         let index = EmbeddedIndex::open(data.path(), &collection, settings).await.unwrap();
         let ledger = Ledger::open(index.folder()).unwrap();
         let cpu = cpu_seconds();
-        let (mut slowest, mut spent) = (Duration::ZERO, Duration::ZERO);
+        let mut slowest = Duration::ZERO;
+        // In keeping, flushing and the ledger.
+        let mut spent = [Duration::ZERO; 3];
         for first in (0..sizes.clips).step_by(BATCH) {
             let batch = batch(&collection, &vectors, first, sizes.clips, thumbnail_bytes);
             let begun = Instant::now();
             index.keep(&batch).await.unwrap();
+            let kept = begun.elapsed();
             index.flush().await.unwrap();
+            let flushed = begun.elapsed();
             enter(&ledger, &batch);
-            spent += begun.elapsed();
             slowest = slowest.max(begun.elapsed());
+            spent[0] += kept;
+            spent[1] += flushed - kept;
+            spent[2] += begun.elapsed() - flushed;
         }
-        let rate = sizes.clips as f64 / spent.as_secs_f64();
+        let rate = sizes.clips as f64 / spent.iter().sum::<Duration>().as_secs_f64();
+        let share = spent.map(|spent| ms(spent) / sizes.clips.div_ceil(BATCH) as f64);
         let cpu = cpu_seconds() - cpu;
         let mib = folder_bytes(data.path()) >> 20;
         println!(
-            "keep, {what}: {rate:.0} records/s, slowest batch {:.0} ms, {cpu:.1} CPU s, {mib} MiB",
+            "keep, {what}: {rate:.0} records/s, {cpu:.1} CPU s, {mib} MiB; a batch: keep {:.1}, \
+             flush {:.1}, ledger {:.1} ms, the slowest {:.0} ms together",
+            share[0],
+            share[1],
+            share[2],
             ms(slowest)
         );
         index.close().await.unwrap();
