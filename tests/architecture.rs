@@ -18,9 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("synth", &[]),
     (
         "app",
-        &[
-            "clip", "model", "plugins", "topic", "index", "pipeline", "indexer", "search", "synth",
-        ],
+        &["clip", "model", "plugins", "topic", "index", "pipeline", "indexer", "search", "synth"],
     ),
 ];
 

@@ -99,7 +99,8 @@ fn a_playlist_that_calls_itself_a_video_opens_no_file_and_no_connection() {
     let traps = folder.path().join("traps");
     fs_err::create_dir(&traps).unwrap();
     for (name, target) in [("file", format!("file://{}", victim.display())), ("url", url)] {
-        let hls = format!("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{target}\n#EXT-X-ENDLIST\n");
+        let hls =
+            format!("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{target}\n#EXT-X-ENDLIST\n");
         fs_err::write(traps.join(format!("{name}-hls.mp4")), hls).unwrap();
         fs_err::write(traps.join(format!("{name}-list.mkv")), format!("{target}\n")).unwrap();
         let concat = format!("ffconcat version 1.0\nfile '{target}'\n");
@@ -125,7 +126,8 @@ fn one_bad_file_does_not_keep_the_others_from_being_indexed() {
     let said = run(footage().arg("--data-dir").arg(&data).arg("index").arg(&videos));
 
     assert_eq!(said.code, Some(1), "{said:?}");
-    let found = run(footage().arg("--data-dir").arg(&data).args(["search", "a dog", "--json", "--all"]));
+    let found =
+        run(footage().arg("--data-dir").arg(&data).args(["search", "a dog", "--json", "--all"]));
     let found: serde_json::Value = serde_json::from_str(&found.out).unwrap();
     assert!(!found["moments"].as_array().unwrap().is_empty());
 }

@@ -11,9 +11,9 @@ use fs_err as fs;
 /// A file named explicitly, or matched by a pattern, is taken whatever its name.
 const VIDEO_EXTENSIONS: &[&str] = &[
     "264", "265", "3g2", "3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "gxf", "h264", "h265",
-    "hevc", "ivf", "m1v", "m2t", "m2ts", "m2v", "m4v", "mjpeg", "mjpg", "mkv", "mov", "mp4", "mpeg",
-    "mpg", "mts", "mxf", "nut", "obu", "ogm", "ogv", "qt", "rm", "rmvb", "ts", "vob", "webm", "wmv",
-    "y4m",
+    "hevc", "ivf", "m1v", "m2t", "m2ts", "m2v", "m4v", "mjpeg", "mjpg", "mkv", "mov", "mp4",
+    "mpeg", "mpg", "mts", "mxf", "nut", "obu", "ogm", "ogv", "qt", "rm", "rmvb", "ts", "vob",
+    "webm", "wmv", "y4m",
 ];
 
 /// A file to read, by its absolute path.

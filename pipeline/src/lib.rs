@@ -30,8 +30,6 @@ pub use decode::{
 };
 pub use discover::{DiscoverError, Discovered, FileSource, discover};
 pub use earlier_work::{EarlierWork, Known, NoEarlierWork};
-pub use embed::{
-    EmbedError, EmbedQueue, EmbedSettings, EmbedStage, PendingEmbedding, SourceQueue,
-};
+pub use embed::{EmbedError, EmbedQueue, EmbedSettings, EmbedStage, PendingEmbedding, SourceQueue};
 pub use identify::{IdentifiedFile, IdentifyError, identify, stamp};
 pub use outcome::{ClipCounts, Ended, FileError, FileOutcome, FileProblem};

@@ -16,8 +16,8 @@ const QUALITY: u8 = 75;
 /// The frame as a JPEG of at most 320 by 640 pixels.
 pub(crate) fn jpeg(frame: &RgbFrame) -> Result<Vec<u8>, image::ImageError> {
     let (width, height) = (frame.width(), frame.height());
-    let scale = (f64::from(MAX_WIDTH) / f64::from(width))
-        .min(f64::from(MAX_HEIGHT) / f64::from(height));
+    let scale =
+        (f64::from(MAX_WIDTH) / f64::from(width)).min(f64::from(MAX_HEIGHT) / f64::from(height));
     if scale >= 1.0 {
         return encoded(frame.data(), width, height);
     }

@@ -22,7 +22,8 @@ pub(crate) fn first_picture(
     duration_ns: Option<u64>,
 ) -> UtcStart {
     let duration_ns = duration_ns.unwrap_or(0);
-    let day_later = stamp.modified_unix_ns.saturating_add(i64::from(FILE_UNCERTAINTY_MS) * 1_000_000);
+    let day_later =
+        stamp.modified_unix_ns.saturating_add(i64::from(FILE_UNCERTAINTY_MS) * 1_000_000);
     // A date after the file was written is a wrong one, whatever the time zone.
     let dated = dated_unix_ns.filter(|date| (EARLIEST_UNIX_NS..=day_later).contains(date));
     match dated {

@@ -254,8 +254,20 @@ fn nothing_outside_a_file_is_read_on_its_behalf() {
         ("b.mkv", format!("ffconcat version 1.0\nfile {}\n", target.display())),
         ("c.mov", format!("RTSPtextfile://{}\r\n", target.display())),
         ("d.avi", format!("{}\n", target.display())),
-        ("e.mp4", format!("<?xml version=\"1.0\"?><MPD><Period><AdaptationSet><Representation><BaseURL>file://{}</BaseURL></Representation></AdaptationSet></Period></MPD>", target.display())),
-        ("f.mp4", format!("v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nm=video 5004 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\nu=file://{}\r\n", target.display())),
+        (
+            "e.mp4",
+            format!(
+                "<?xml version=\"1.0\"?><MPD><Period><AdaptationSet><Representation><BaseURL>file://{}</BaseURL></Representation></AdaptationSet></Period></MPD>",
+                target.display()
+            ),
+        ),
+        (
+            "f.mp4",
+            format!(
+                "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nm=video 5004 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\nu=file://{}\r\n",
+                target.display()
+            ),
+        ),
     ];
     for (name, content) in lists {
         let path = dir.path().join(name);

@@ -12,8 +12,8 @@ use super::read::{READ_AHEAD, Reading};
 use super::{Archive, Claims, Event, News, OnEvent};
 use crate::earlier_work::Known;
 use crate::{
-    Cancel, ClipCounts, DecodeError, Ended, FileError, FileOutcome, FileProblem,
-    FileSource, IdentifiedFile, IdentifyError, MediaFacts, identify, stamp,
+    Cancel, ClipCounts, DecodeError, Ended, FileError, FileOutcome, FileProblem, FileSource,
+    IdentifiedFile, IdentifyError, MediaFacts, identify, stamp,
 };
 
 /// Bytes between two words about identifying.
@@ -141,9 +141,10 @@ impl Work<'_> {
         let Some(source) = &known.source else { return end };
         end.facts.seen_ns = source.duration_ns.unwrap_or(0);
         let media = self.media();
-        let is_moved = source.media.as_ref().is_none_or(|held| {
-            *held != media && fs_err::metadata(&held.path).is_err()
-        });
+        let is_moved = source
+            .media
+            .as_ref()
+            .is_none_or(|held| *held != media && fs_err::metadata(&held.path).is_err());
         if is_moved {
             let name = self.identity.file.name();
             let stamp = Some(self.identity.stamp);

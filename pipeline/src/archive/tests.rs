@@ -199,18 +199,23 @@ async fn bad_files_copies_and_good_files_go_side_by_side() {
     let [good, copy, bad] = ["a.mp4", "b.mp4", "c.mp4"].map(|name| dir.path().join(name));
     video(&good);
     fs_err::copy(&good, &copy).unwrap();
-    fs_err::write(&bad, b"#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:9,\nhttp://127.0.0.1:1/x.ts\n").unwrap();
+    fs_err::write(&bad, b"#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:9,\nhttp://127.0.0.1:1/x.ts\n")
+        .unwrap();
     let setup = setup(NoEarlierWork);
     let ended = Arc::new(Mutex::new(BTreeSet::new()));
     let heard = ended.clone();
     let files = [&good, &copy, &bad].map(|path| FileSource::try_new(path).unwrap()).into();
     let outcomes = setup
         .archive
-        .index(files, &Cancel::default(), Arc::new(move |event: Event<'_>| {
-            if matches!(event.news, News::Ended(_)) {
-                heard.lock().unwrap().insert(event.at);
-            }
-        }))
+        .index(
+            files,
+            &Cancel::default(),
+            Arc::new(move |event: Event<'_>| {
+                if matches!(event.news, News::Ended(_)) {
+                    heard.lock().unwrap().insert(event.at);
+                }
+            }),
+        )
         .await;
 
     let copies = outcomes[..2].iter().filter(|o| matches!(o.ended, Ended::SameAs(_))).count();

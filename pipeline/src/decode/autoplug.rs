@@ -72,19 +72,17 @@ impl Autoplug {
         max_pixels: u64,
         on_decoder: Box<OnDecoder>,
     ) -> Result<(), DecodeError> {
-        let plug = Arc::new(Self {
-            graph: graph.downgrade(),
-            out,
-            watch,
-            max_pixels,
-            on_decoder,
-        });
+        let plug = Arc::new(Self { graph: graph.downgrade(), out, watch, max_pixels, on_decoder });
         plug.find_type(graph, source)
     }
 
     /// Looks at the first bytes; a container's own tags before it (ID3, APE) hide its type, so what
     /// such a demuxer gives is looked at again.
-    fn find_type(self: Arc<Self>, graph: &gst::Pipeline, source: &gst::Element) -> Result<(), DecodeError> {
+    fn find_type(
+        self: Arc<Self>,
+        graph: &gst::Pipeline,
+        source: &gst::Element,
+    ) -> Result<(), DecodeError> {
         let typefind = make("typefind")?;
         graph
             .add(&typefind)
@@ -103,7 +101,8 @@ impl Autoplug {
 
     /// Takes a stream of known caps a step further.
     fn plug(self: &Arc<Self>, stream: &Stream, caps: &gst::Caps) {
-        let kind = if stream.is_file { format::kind_of_file(caps) } else { format::kind_of_stream(caps) };
+        let kind =
+            if stream.is_file { format::kind_of_file(caps) } else { format::kind_of_stream(caps) };
         let done = match kind {
             Kind::Refused(error) => Err(error),
             Kind::Other(what) => {
@@ -125,7 +124,11 @@ impl Autoplug {
         check_size(caps, self.max_pixels)
     }
 
-    fn decode_further(self: &Arc<Self>, stream: &Stream, caps: &gst::Caps) -> Result<(), DecodeError> {
+    fn decode_further(
+        self: &Arc<Self>,
+        stream: &Stream,
+        caps: &gst::Caps,
+    ) -> Result<(), DecodeError> {
         self.check_size(caps)?;
         let mut elements = format::elements_for(caps);
         if stream.is_parsed {

@@ -54,7 +54,9 @@ fn look(file: &mut (impl Read + Seek), length: u64) -> io::Result<Outside> {
         [0x1a, 0x45, 0xdf, 0xa3, ..] => {
             Ok(Outside { is_cut_short: matroska_is_cut_short(file, length)?, mp4: None })
         }
-        [_, _, _, _, name @ ..] if name.len() >= 4 && is_first_box(&name[..4]) => boxes(file, length),
+        [_, _, _, _, name @ ..] if name.len() >= 4 && is_first_box(&name[..4]) => {
+            boxes(file, length)
+        }
         _ => Ok(Outside::default()),
     }
 }
@@ -85,9 +87,10 @@ fn boxes(file: &mut (impl Read + Seek), length: u64) -> io::Result<Outside> {
         let Some(next) = at.checked_add(size).filter(|_| size >= 8) else { break };
         let is_whole = next <= length;
         match &head[4..8] {
-            b"ftyp" => mp4.is_still = [b"avif", b"heic", b"heix", b"mif1"].contains(&&[
-                head[8], head[9], head[10], head[11],
-            ]),
+            b"ftyp" => {
+                mp4.is_still = [b"avif", b"heic", b"heix", b"mif1"]
+                    .contains(&&[head[8], head[9], head[10], head[11]])
+            }
             b"moov" => {
                 mp4.has_table_of_contents = is_whole;
                 mp4.is_encrypted = names_encryption(file, at, size.min(SEARCHED_BYTES))?;

@@ -23,7 +23,9 @@ pub enum DecodeError {
     #[error("is not a video but {0}")]
     NotVideo(String),
     /// Nothing recognises it.
-    #[error("is in no format that is known here: if a player shows it, convert it to MP4 or Matroska")]
+    #[error(
+        "is in no format that is known here: if a player shows it, convert it to MP4 or Matroska"
+    )]
     UnknownFormat,
     /// A container without a video stream.
     #[error("has no video{}", also(.0))]
@@ -85,7 +87,10 @@ pub enum DecodeError {
 impl DecodeError {
     /// Whether reading the same bytes again would end the same way.
     pub fn is_final(&self) -> bool {
-        !matches!(self, Self::Unreadable(_) | Self::Stalled(_) | Self::NoElement { .. } | Self::Broken(_))
+        !matches!(
+            self,
+            Self::Unreadable(_) | Self::Stalled(_) | Self::NoElement { .. } | Self::Broken(_)
+        )
     }
 }
 
@@ -130,7 +135,9 @@ fn names(media_type: &str) -> (String, Option<&'static str>) {
         "video/x-vp9" => ("VP9 video", good),
         "video/x-theora" => ("Theora video", "gstreamer1.0-plugins-base"),
         "image/jpeg" => ("motion JPEG", good),
-        other if other.starts_with("video/x-") => return (other["video/x-".len()..].into(), Some(libav)),
+        other if other.starts_with("video/x-") => {
+            return (other["video/x-".len()..].into(), Some(libav));
+        }
         other => return (other.into(), None),
     };
     (name.into(), Some(package))

@@ -57,7 +57,8 @@ pub(super) fn kind_of_stream(caps: &gst::CapsRef) -> Kind {
     match media_type(caps) {
         "video/x-raw" => Kind::Raw,
         "application/x-cenc" | "application/x-cbcs" | "application/x-webm-enc" => {
-            let original = caps.structure(0).and_then(|s| s.get::<&str>("original-media-type").ok());
+            let original =
+                caps.structure(0).and_then(|s| s.get::<&str>("original-media-type").ok());
             match original {
                 Some(original) if original.starts_with("audio/") => Kind::Other("sound"),
                 _ => Kind::Refused(DecodeError::Encrypted),
@@ -87,9 +88,24 @@ pub(super) fn media_type(caps: &gst::CapsRef) -> &str {
 /// Types that GStreamer recognises only in order to say that it does not play them.
 fn is_document(kind: &str) -> bool {
     const DOCUMENTS: &[&str] = &[
-        "msword", "octet-stream", "pdf", "postscript", "vnd.debian.binary-package", "x-7zip", "x-ar",
-        "x-bzip", "x-compress", "x-executable", "x-gzip", "x-ms-dos-executable", "x-rar",
-        "x-rpm", "x-tar", "x-xz", "xml", "zip",
+        "msword",
+        "octet-stream",
+        "pdf",
+        "postscript",
+        "vnd.debian.binary-package",
+        "x-7zip",
+        "x-ar",
+        "x-bzip",
+        "x-compress",
+        "x-executable",
+        "x-gzip",
+        "x-ms-dos-executable",
+        "x-rar",
+        "x-rpm",
+        "x-tar",
+        "x-xz",
+        "xml",
+        "zip",
     ];
     DOCUMENTS.contains(&kind)
 }
@@ -105,7 +121,10 @@ pub(super) enum Step {
 /// The step that a kind of element takes for us; `None` for one that we never use.
 fn step_of(klass: &str) -> Option<Step> {
     let has = |word| klass.split('/').any(|part| part == word);
-    if ["Adaptive", "Network", "Source", "Sink", "Subtitle", "Audio", "Bin", "RTP"].into_iter().any(has) {
+    if ["Adaptive", "Network", "Source", "Sink", "Subtitle", "Audio", "Bin", "RTP"]
+        .into_iter()
+        .any(has)
+    {
         return None;
     }
     if has("Demuxer") {
@@ -121,14 +140,16 @@ fn step_of(klass: &str) -> Option<Step> {
 
 /// Elements that take `caps` a step further, the best first.
 pub(super) fn elements_for(caps: &gst::Caps) -> Vec<(Step, gst::ElementFactory)> {
-    let mut elements: Vec<_> =
-        gst::ElementFactory::factories_with_type(gst::ElementFactoryType::DECODABLE, gst::Rank::MARGINAL)
-            .into_iter()
-            .filter_map(|factory| Some((step_of(factory.metadata("klass")?)?, factory)))
-            // These split off transparency, which we would drop, and fail where there is none.
-            .filter(|(_, factory)| !factory.name().ends_with("decodebin"))
-            .filter(|(_, factory)| factory.can_sink_any_caps(caps))
-            .collect();
+    let mut elements: Vec<_> = gst::ElementFactory::factories_with_type(
+        gst::ElementFactoryType::DECODABLE,
+        gst::Rank::MARGINAL,
+    )
+    .into_iter()
+    .filter_map(|factory| Some((step_of(factory.metadata("klass")?)?, factory)))
+    // These split off transparency, which we would drop, and fail where there is none.
+    .filter(|(_, factory)| !factory.name().ends_with("decodebin"))
+    .filter(|(_, factory)| factory.can_sink_any_caps(caps))
+    .collect();
     // Names decide between equals, so that every run chooses alike.
     elements.sort_by_cached_key(|(step, factory)| {
         let order = match step {
@@ -194,9 +215,13 @@ mod tests {
 
     #[test]
     fn no_element_that_follows_addresses_is_ever_chosen() {
-        for media_type in
-            ["application/x-hls", "application/dash+xml", "application/vnd.ms-sstr+xml", "application/sdp", "text/uri-list"]
-        {
+        for media_type in [
+            "application/x-hls",
+            "application/dash+xml",
+            "application/vnd.ms-sstr+xml",
+            "application/sdp",
+            "text/uri-list",
+        ] {
             assert_eq!(elements_for(&caps(media_type)), [], "{media_type}");
         }
     }

@@ -63,8 +63,9 @@ impl Graph {
         pipeline.add_many(&tail).map_err(broken)?;
         gst::Element::link_many(&tail).map_err(broken)?;
 
-        let entry =
-            sample.static_pad("sink").ok_or_else(|| super::failure::missing_element("footagesample"))?;
+        let entry = sample
+            .static_pad("sink")
+            .ok_or_else(|| super::failure::missing_element("footagesample"))?;
         let watch = Arc::<Watch>::default();
         let period_ns = window.rate().slot_start_ns(1);
         let gate = Arc::new(Mutex::new(KeyframeGate::new(settings.mode, period_ns)));
@@ -106,10 +107,14 @@ fn cutter(window: &WindowSpec, settings: &DecodeSettings) -> Result<gst::Element
     clip.set_property("length", window.length() as u32);
     clip.set_property("stride", window.stride() as u32);
     clip.set_property("max-gap", settings.max_gap_ns());
-    format::set(&clip, "partial", match settings.partial {
-        PartialClip::Pad => "pad",
-        PartialClip::Drop => "drop",
-    });
+    format::set(
+        &clip,
+        "partial",
+        match settings.partial {
+            PartialClip::Pad => "pad",
+            PartialClip::Drop => "drop",
+        },
+    );
     Ok(clip)
 }
 

@@ -123,9 +123,10 @@ impl<P> KeyframeGate<P> {
     }
 
     fn hold(&mut self, next: Compressed<P>) -> Vec<P> {
-        let is_late = next.time_ns.zip(self.keyframe.flatten()).is_none_or(|(now, keyframe)| {
-            now.saturating_sub(keyframe) > self.period_ns
-        });
+        let is_late = next
+            .time_ns
+            .zip(self.keyframe.flatten())
+            .is_none_or(|(now, keyframe)| now.saturating_sub(keyframe) > self.period_ns);
         self.held.push(next.picture);
         self.held_bytes += next.bytes;
         if !is_late && self.held_bytes <= MAX_HELD_BYTES {
@@ -143,9 +144,8 @@ impl<P> KeyframeGate<P> {
     }
 
     fn measure(&mut self, time_ns: Option<u64>) {
-        let distance = time_ns
-            .zip(self.keyframe.flatten())
-            .and_then(|(now, last)| now.checked_sub(last));
+        let distance =
+            time_ns.zip(self.keyframe.flatten()).and_then(|(now, last)| now.checked_sub(last));
         let fits = distance.is_some_and(|distance| distance <= self.period_ns);
         self.fitting = if fits { (self.fitting + 1).min(FITTING_DISTANCES) } else { 0 };
         self.keyframe = Some(time_ns);
@@ -214,8 +214,7 @@ mod tests {
         for at in [0, 10, 20] {
             assert_eq!(gate.take(picture(at, true)), [at]);
         }
-        let decoded: Vec<_> =
-            (21..60).map(|at| (at, gate.take(picture(at, false)))).collect();
+        let decoded: Vec<_> = (21..60).map(|at| (at, gate.take(picture(at, false)))).collect();
         let first = decoded.iter().find(|(_, pictures)| !pictures.is_empty()).unwrap();
         assert_eq!(first, &(33, (21..=33).collect()), "520 ms after the keyframe, in order");
         let all: Vec<_> = decoded.into_iter().flat_map(|(_, pictures)| pictures).collect();

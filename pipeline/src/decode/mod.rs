@@ -131,7 +131,10 @@ pub struct Decoder {
 
 impl std::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Decoder").field("path", &self.path).field("facts", &self.facts).finish_non_exhaustive()
+        f.debug_struct("Decoder")
+            .field("path", &self.path)
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -139,7 +142,10 @@ impl std::fmt::Debug for Decoder {
 enum Phase {
     Running,
     /// Something failed; what came before it is still to be had, until the given time.
-    Draining { until: Instant, asked: bool },
+    Draining {
+        until: Instant,
+        asked: bool,
+    },
     Ended,
 }
 
@@ -156,7 +162,8 @@ impl Decoder {
         quieten();
         gstfootage::register_static().map_err(|error| DecodeError::Broken(error.to_string()))?;
         let unreadable = |error: std::io::Error| DecodeError::Unreadable(error.to_string());
-        let length = fs::File::open(path).and_then(|file| file.metadata()).map_err(unreadable)?.len();
+        let length =
+            fs::File::open(path).and_then(|file| file.metadata()).map_err(unreadable)?.len();
         if length == 0 {
             return Err(DecodeError::Empty);
         }
@@ -226,8 +233,7 @@ impl Decoder {
         self.facts.dated_unix_ns = course.dated_unix_ns;
         self.facts.seen_ns = course.end_ns();
         drop(course);
-        self.facts.decoded =
-            self.graph.gate.lock().unwrap_or_else(PoisonError::into_inner).used();
+        self.facts.decoded = self.graph.gate.lock().unwrap_or_else(PoisonError::into_inner).used();
     }
 
     /// The clip, or the lost stretch before it.
@@ -239,7 +245,10 @@ impl Decoder {
         let clip = self.clip(&meta)?;
         let before = Span::new(self.clips_end_ns, clip.span.start_ns);
         self.clips_end_ns = self.clips_end_ns.max(clip.span.end_ns);
-        if meta.begins_run() && before.duration_ns() > 0 && self.graph.watch.course().misses_within(before) {
+        if meta.begins_run()
+            && before.duration_ns() > 0
+            && self.graph.watch.course().misses_within(before)
+        {
             self.waiting = Some(clip);
             return Ok(Piece::Lost(before));
         }
@@ -251,7 +260,11 @@ impl Decoder {
         let info = meta.video_info().map_err(|error| broken(&error))?;
         let mut frames: Vec<TimedFrame<RgbFrame>> = Vec::with_capacity(meta.frames().len());
         for frame in meta.frames() {
-            let known = frames.iter().rev().chain(&self.frames).find(|known| known.time_ns == frame.time_ns);
+            let known = frames
+                .iter()
+                .rev()
+                .chain(&self.frames)
+                .find(|known| known.time_ns == frame.time_ns);
             let pixels = match known {
                 Some(known) => known.frame.clone(),
                 None => pixels(&frame.buffer, &info).map_err(|error| broken(&error))?,
@@ -304,11 +317,8 @@ impl Decoder {
     /// What went wrong, if anything did: the first reason is the true one.
     fn failure(&self) -> Option<DecodeError> {
         let watch = &self.graph.watch;
-        let message = self
-            .graph
-            .pipeline
-            .bus()
-            .and_then(|bus| bus.pop_filtered(&[gst::MessageType::Error]));
+        let message =
+            self.graph.pipeline.bus().and_then(|bus| bus.pop_filtered(&[gst::MessageType::Error]));
         if let Some(gst::MessageView::Error(error)) = message.as_ref().map(|m| m.view()) {
             tracing::debug!(path = %self.path.display(), error = %error.error(), debug = ?error.debug(), "graph failed");
             watch.fail(failure::of_message(&error.error()));

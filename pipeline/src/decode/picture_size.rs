@@ -76,8 +76,11 @@ mod tests {
     }
 
     fn covering(short: u32, long: u32, width: u32, height: u32, aspect: (u32, u32)) -> (u32, u32) {
-        PictureSize::Covering { short_side: side(short), long_side: side(long) }
-            .of(Picture { width, height, pixel_aspect: aspect })
+        PictureSize::Covering { short_side: side(short), long_side: side(long) }.of(Picture {
+            width,
+            height,
+            pixel_aspect: aspect,
+        })
     }
 
     #[test]

@@ -133,14 +133,13 @@ impl Course {
 
     /// Where a player shows it: stream time, as edit lists and segments have it.
     fn shown_at(&self, pts: ClockTime) -> i128 {
-        let stream_time = self
-            .segment
-            .as_ref()
-            .and_then(|segment| segment.to_stream_time_full(pts))
-            .map(|time| match time {
-                gst::Signed::Positive(time) => i128::from(time.nseconds()),
-                gst::Signed::Negative(time) => -i128::from(time.nseconds()),
-            });
+        let stream_time =
+            self.segment.as_ref().and_then(|segment| segment.to_stream_time_full(pts)).map(
+                |time| match time {
+                    gst::Signed::Positive(time) => i128::from(time.nseconds()),
+                    gst::Signed::Negative(time) => -i128::from(time.nseconds()),
+                },
+            );
         stream_time.unwrap_or(i128::from(pts.nseconds()))
     }
 

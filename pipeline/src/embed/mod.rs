@@ -36,7 +36,11 @@ pub struct EmbedSettings {
 impl Default for EmbedSettings {
     fn default() -> Self {
         const EIGHT: NonZeroUsize = NonZeroUsize::new(8).unwrap();
-        Self { max_frames: const { NonZeroUsize::new(16).unwrap() }, max_clips: EIGHT, queue_clips: EIGHT }
+        Self {
+            max_frames: const { NonZeroUsize::new(16).unwrap() },
+            max_clips: EIGHT,
+            queue_clips: EIGHT,
+        }
     }
 }
 
@@ -91,7 +95,10 @@ pub struct PendingEmbedding(oneshot::Receiver<Result<Embedding, EmbedError>>);
 
 impl EmbedStage {
     /// Starts the stage on a model.
-    pub fn spawn(model: Arc<Model>, settings: EmbedSettings) -> std::io::Result<(EmbedQueue, Self)> {
+    pub fn spawn(
+        model: Arc<Model>,
+        settings: EmbedSettings,
+    ) -> std::io::Result<(EmbedQueue, Self)> {
         Self::spawn_with(ModelEncoder(model), settings)
     }
 

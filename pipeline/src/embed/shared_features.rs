@@ -16,7 +16,9 @@ impl<F: Clone> SharedFeatures<F> {
     }
 
     pub(super) fn find(&self, source: &Arc<SourceToken>, time_ns: u64) -> Option<&F> {
-        let of = |(token, _): &&(Weak<SourceToken>, _)| std::ptr::eq(token.as_ptr(), &raw const **source);
+        let of = |(token, _): &&(Weak<SourceToken>, _)| {
+            std::ptr::eq(token.as_ptr(), &raw const **source)
+        };
         self.sources.iter().find(of)?.1.get(&time_ns)
     }
 

@@ -46,9 +46,10 @@ impl ClipEncoder for TestEncoder {
 
     fn embed_clips(&self, clips: &[Vec<[f32; 4]>]) -> Result<Vec<Embedding>, String> {
         let embed = |clip: &Vec<[f32; 4]>| {
-            let weighted = clip.iter().enumerate().flat_map(|(at, features)| {
-                features.map(|value| value * (1.0 + at as f32))
-            });
+            let weighted = clip
+                .iter()
+                .enumerate()
+                .flat_map(|(at, features)| features.map(|value| value * (1.0 + at as f32)));
             Embedding::normalise(weighted.collect()).map_err(|error| error.to_string())
         };
         clips.iter().map(embed).collect()

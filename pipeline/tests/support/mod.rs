@@ -15,10 +15,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// A folder of real footage; says so and gives nothing where there is none.
 pub(crate) fn real_footage(folder: &str) -> Option<PathBuf> {
-    let shared = std::env::var_os("FOOTAGE_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"),
-        PathBuf::from,
-    );
+    let shared = std::env::var_os("FOOTAGE_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
     let folder = shared.join("footage").join(folder);
     if !folder.is_dir() {
         eprintln!("skipped: no real footage at {}", folder.display());
