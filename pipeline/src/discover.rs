@@ -142,7 +142,7 @@ struct Walk {
 impl Walk {
     fn argument(&mut self, argument: &Path) {
         let (files, errors) = (self.files.len(), self.errors.len());
-        let had_files_before = |files: &BTreeSet<FileSource>| files.len() > 0;
+        let had_files_before = |files: &BTreeSet<FileSource>| !files.is_empty();
         match fs::metadata(argument) {
             Ok(found) if found.is_dir() => self.directory(argument),
             Ok(_) => return self.named(argument),

@@ -22,6 +22,8 @@ mod outcome;
 mod thumbnail;
 mod wall_clock;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub use archive::{Archive, Event, News, OnEvent};
 pub use cancel::Cancel;
 pub use decode::{
@@ -33,3 +35,8 @@ pub use earlier_work::{EarlierWork, Known, NoEarlierWork};
 pub use embed::{EmbedError, EmbedQueue, EmbedSettings, EmbedStage, PendingEmbedding, SourceQueue};
 pub use identify::{IdentifiedFile, IdentifyError, identify, stamp};
 pub use outcome::{ClipCounts, Ended, FileError, FileOutcome, FileProblem};
+
+/// Should a thread have panicked holding one of these locks, the value inside is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -186,6 +186,9 @@ impl Work<'_> {
         let ended = match publish.and(submit) {
             Err(problem) => Err(problem),
             Ok(()) if self.cancel.is_cancelled() => Ok(Ended::Stopped),
+            Ok(()) if stamp(&self.identity.file).ok() != Some(self.identity.stamp) => {
+                Err(FileProblem::Identify(IdentifyError::Changing))
+            }
             Ok(()) => self.close(facts, decoded).await,
         };
         End { ended, clips, facts }

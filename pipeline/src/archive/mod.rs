@@ -19,13 +19,14 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use footage_clip::{ModelRef, SourceId, WindowSpec};
 use footage_topic::Topic;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::lock;
 use crate::{
     Cancel, ClipCounts, DecodeMode, DecodeSettings, EarlierWork, EmbedQueue, Ended, FileError,
     FileOutcome, FileProblem, FileSource,
@@ -154,7 +155,7 @@ struct Claims(Mutex<HashMap<SourceId, PathBuf>>);
 impl Claims {
     /// The file that claimed this source before, if another one did.
     fn claim(&self, source_id: &SourceId, file: &FileSource) -> Option<PathBuf> {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(source_id.clone()) {
+        match lock(&self.0).entry(source_id.clone()) {
             Entry::Occupied(held) => Some(held.get().clone()),
             Entry::Vacant(free) => {
                 free.insert(file.path().to_owned());

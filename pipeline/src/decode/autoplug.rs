@@ -6,13 +6,15 @@
 //! decoded, and a picture's size is checked before there is a decoder to allocate it. What else a
 //! container holds goes into sinks that throw it away.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use gst::prelude::*;
 
+use super::elements::{factory_of, link, make, on_end_of_stream, start};
 use super::format::{self, Kind, Step};
 use super::watch::Watch;
 use super::{DecodeError, failure};
+use crate::lock;
 
 /// Called with a decoder's sink pad before anything flows through it.
 type OnDecoder = dyn Fn(&gst::Pad) + Send + Sync;
@@ -26,7 +28,12 @@ pub(super) struct Autoplug {
     watch: Arc<Watch>,
     max_pixels: u64,
     on_decoder: Box<OnDecoder>,
+    stopping: Stopping,
 }
+
+/// Held while the chain grows; true once it must not grow any more. A graph that is taken down while
+/// an element is being started in it locks up.
+pub(super) type Stopping = Arc<Mutex<bool>>;
 
 /// A container's streams.
 #[derive(Default)]
@@ -56,9 +63,8 @@ struct Stream {
 }
 
 impl Container {
-    /// Should a thread have panicked holding the lock, the value inside is still whole.
     fn streams(&self) -> MutexGuard<'_, Streams> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.streams)
     }
 }
 
@@ -71,9 +77,18 @@ impl Autoplug {
         watch: Arc<Watch>,
         max_pixels: u64,
         on_decoder: Box<OnDecoder>,
-    ) -> Result<(), DecodeError> {
-        let plug = Arc::new(Self { graph: graph.downgrade(), out, watch, max_pixels, on_decoder });
-        plug.find_type(graph, source)
+    ) -> Result<Stopping, DecodeError> {
+        let stopping = Stopping::default();
+        let plug = Arc::new(Self {
+            graph: graph.downgrade(),
+            out,
+            watch,
+            max_pixels,
+            on_decoder,
+            stopping: stopping.clone(),
+        });
+        plug.find_type(graph, source)?;
+        Ok(stopping)
     }
 
     /// Looks at the first bytes; a container's own tags before it (ID3, APE) hide its type, so what
@@ -101,6 +116,10 @@ impl Autoplug {
 
     /// Takes a stream of known caps a step further.
     fn plug(self: &Arc<Self>, stream: &Stream, caps: &gst::Caps) {
+        let stopping = lock(&self.stopping);
+        if *stopping {
+            return;
+        }
         let kind =
             if stream.is_file { format::kind_of_file(caps) } else { format::kind_of_stream(caps) };
         let done = match kind {
@@ -112,7 +131,8 @@ impl Autoplug {
                 }
                 self.discard(stream)
             }
-            Kind::Raw => self.check_size(caps).and_then(|()| link(&stream.pad, &self.out)),
+            Kind::Raw => format::check_size(caps, self.max_pixels)
+                .and_then(|()| link(&stream.pad, &self.out)),
             Kind::Coded => self.decode_further(stream, caps),
         };
         if let Err(error) = done {
@@ -120,16 +140,12 @@ impl Autoplug {
         }
     }
 
-    fn check_size(&self, caps: &gst::CapsRef) -> Result<(), DecodeError> {
-        check_size(caps, self.max_pixels)
-    }
-
     fn decode_further(
         self: &Arc<Self>,
         stream: &Stream,
         caps: &gst::Caps,
     ) -> Result<(), DecodeError> {
-        self.check_size(caps)?;
+        format::check_size(caps, self.max_pixels)?;
         let mut elements = format::elements_for(caps);
         if stream.is_parsed {
             elements.retain(|(step, _)| *step != Step::Parse);
@@ -161,7 +177,7 @@ impl Autoplug {
         let container = Arc::<Container>::default();
         let inner = |pad| Stream { pad, is_file, is_parsed: false, container: container.clone() };
 
-        let (plug, of) = (Arc::downgrade(self), inner.clone()(stream.pad.clone()));
+        let (plug, of) = (Arc::downgrade(self), inner(stream.pad.clone()));
         demuxer.connect_pad_added(move |_, pad| {
             if let Some(plug) = plug.upgrade() {
                 plug.stream_appeared(&Stream { pad: pad.clone(), ..of.clone() });
@@ -194,13 +210,18 @@ impl Autoplug {
         let is_video =
             !stream.is_file && matches!(format::kind_of_stream(&caps), Kind::Coded | Kind::Raw);
         if is_video && !self.choose(stream) {
-            if let Err(error) = self.discard(stream) {
-                self.watch.fail(error);
-            }
+            self.pass_over(stream);
         } else if caps.is_fixed() {
             self.plug(stream, &caps);
         } else {
             self.when_caps_are_known(stream);
+        }
+    }
+
+    fn pass_over(self: &Arc<Self>, stream: &Stream) {
+        let stopping = lock(&self.stopping);
+        if !*stopping && let Err(error) = self.discard(stream) {
+            self.watch.fail(error);
         }
     }
 
@@ -255,7 +276,7 @@ impl Autoplug {
         filter.set_property("caps", wanted);
         let broken = |error: gst::glib::BoolError| DecodeError::Broken(error.to_string());
         parser.link(&filter).map_err(broken)?;
-        filter.sync_state_with_parent().map_err(broken)?;
+        start(&filter)?;
         let pad = filter.static_pad("src").ok_or_else(|| failure::missing_element("capsfilter"))?;
         self.when_caps_are_known(&Stream { pad, is_parsed: true, ..stream.clone() });
         let attached = self.attach(stream, &parser);
@@ -299,9 +320,7 @@ impl Autoplug {
             .static_pad("sink")
             .ok_or_else(|| DecodeError::Broken(format!("`{}` has no input", element.name())))
             .and_then(|sink| link(&stream.pad, &sink))
-            .and_then(|()| {
-                element.sync_state_with_parent().map_err(|e| DecodeError::Broken(e.to_string()))
-            });
+            .and_then(|()| start(element));
         if done.is_err() {
             self.remove(element);
         }
@@ -349,6 +368,8 @@ impl Autoplug {
     fn add(&self, factory: &gst::ElementFactory) -> Result<gst::Element, DecodeError> {
         let broken = |error: gst::glib::BoolError| DecodeError::Broken(error.to_string());
         let element = factory.create().build().map_err(broken)?;
+        // Nobody but us starts it: see `start`.
+        element.set_locked_state(true);
         let graph = self.graph.upgrade().ok_or_else(|| DecodeError::Broken("stopped".into()))?;
         graph.add(&element).map_err(broken)?;
         Ok(element)
@@ -371,37 +392,4 @@ impl Stream {
             chain.extend(elements.iter().map(|element| (*element).clone()));
         }
     }
-}
-
-fn on_end_of_stream(pad: &gst::Pad, run: impl Fn(&gst::Pad) + Send + Sync + 'static) {
-    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
-        if info.event().is_some_and(|event| event.type_() == gst::EventType::Eos) {
-            run(pad);
-        }
-        gst::PadProbeReturn::Ok
-    });
-}
-
-/// Refuses pictures beyond the limit, where caps tell their size.
-pub(super) fn check_size(caps: &gst::CapsRef, max_pixels: u64) -> Result<(), DecodeError> {
-    match format::size(caps) {
-        Some((width, height)) if u64::from(width) * u64::from(height) > max_pixels => {
-            Err(DecodeError::TooLarge { width, height, max_pixels })
-        }
-        _ => Ok(()),
-    }
-}
-
-pub(super) fn make(name: &str) -> Result<gst::Element, DecodeError> {
-    gst::ElementFactory::make(name).build().map_err(|_| failure::missing_element(name))
-}
-
-fn factory_of(name: &str) -> Result<gst::ElementFactory, DecodeError> {
-    gst::ElementFactory::find(name).ok_or_else(|| failure::missing_element(name))
-}
-
-fn link(from: &gst::Pad, to: &gst::Pad) -> Result<(), DecodeError> {
-    from.link(to).map(drop).map_err(|error| {
-        DecodeError::Broken(format!("{} cannot be linked to {}: {error}", from.name(), to.name()))
-    })
 }

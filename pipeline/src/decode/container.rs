@@ -16,12 +16,15 @@ const MAX_BOXES: usize = 1_000_000;
 pub(super) struct Outside {
     /// It announces more bytes than it has.
     pub(super) is_cut_short: bool,
-    /// It is of the family of MP4 and QuickTime, and this is what is in it.
+    /// It is in a format that says how long it plays.
+    pub(super) tells_duration: bool,
+    /// It is of the family of MP4 and `QuickTime`, and this is what is in it.
     pub(super) mp4: Option<Mp4>,
 }
 
 /// The boxes without which there is nothing to play.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
 pub(super) struct Mp4 {
     pub(super) has_table_of_contents: bool,
     pub(super) has_content: bool,
@@ -49,10 +52,15 @@ fn look(file: &mut (impl Read + Seek), length: u64) -> io::Result<Outside> {
         [b'R', b'I', b'F', b'F', size @ ..] if size.len() >= 4 => {
             let announced = u64::from(u32::from_le_bytes([size[0], size[1], size[2], size[3]]));
             // 0 is what a recorder leaves that never came back to fill it in.
-            Ok(Outside { is_cut_short: announced > 0 && announced + 8 > length, mp4: None })
+            Ok(Outside {
+                is_cut_short: announced > 0 && announced + 8 > length,
+                tells_duration: true,
+                mp4: None,
+            })
         }
         [0x1a, 0x45, 0xdf, 0xa3, ..] => {
-            Ok(Outside { is_cut_short: matroska_is_cut_short(file, length)?, mp4: None })
+            let is_cut_short = matroska_is_cut_short(file, length)?;
+            Ok(Outside { is_cut_short, tells_duration: true, mp4: None })
         }
         [_, _, _, _, name @ ..] if name.len() >= 4 && is_first_box(&name[..4]) => {
             boxes(file, length)
@@ -89,7 +97,7 @@ fn boxes(file: &mut (impl Read + Seek), length: u64) -> io::Result<Outside> {
         match &head[4..8] {
             b"ftyp" => {
                 mp4.is_still = [b"avif", b"heic", b"heix", b"mif1"]
-                    .contains(&&[head[8], head[9], head[10], head[11]])
+                    .contains(&&[head[8], head[9], head[10], head[11]]);
             }
             b"moov" => {
                 mp4.has_table_of_contents = is_whole;
@@ -99,11 +107,11 @@ fn boxes(file: &mut (impl Read + Seek), length: u64) -> io::Result<Outside> {
             _ => {}
         }
         if !is_whole {
-            return Ok(Outside { is_cut_short: true, mp4: Some(mp4) });
+            return Ok(Outside { is_cut_short: true, tells_duration: true, mp4: Some(mp4) });
         }
         at = next;
     }
-    Ok(Outside { is_cut_short: false, mp4: Some(mp4) })
+    Ok(Outside { is_cut_short: false, tells_duration: true, mp4: Some(mp4) })
 }
 
 /// Whether a table of contents describes encrypted video (ISO/IEC 14496-12, 8.12: `encv`).
@@ -175,7 +183,10 @@ mod tests {
     fn a_whole_mp4_is_whole_and_half_of_it_is_not() {
         let whole = [mp4_box(b"ftyp", 8), mp4_box(b"moov", 20), mp4_box(b"mdat", 100)].concat();
         let expected = Mp4 { has_table_of_contents: true, has_content: true, ..Mp4::default() };
-        assert_eq!(looked(&whole), Outside { is_cut_short: false, mp4: Some(expected) });
+        assert_eq!(
+            looked(&whole),
+            Outside { is_cut_short: false, tells_duration: true, mp4: Some(expected) }
+        );
         assert!(looked(&whole[..80]).is_cut_short);
         assert_eq!(looked(&whole[..44]).mp4, Some(Mp4 { has_content: false, ..expected }));
         let unfinished = [mp4_box(b"ftyp", 8), mp4_box(b"mdat", 100)].concat();

@@ -1,8 +1,12 @@
 //! Why a file gives no pictures, or no more of them, in words for the person who has the file.
 
+use std::path::Path;
 use std::time::Duration;
 
+use fs_err as fs;
 use gst::glib;
+
+use super::container::Outside;
 
 /// What is wrong with a file. Each says what it is and what to do, to be read after the file's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,6 +105,35 @@ fn also(others: &[&'static str]) -> String {
     }
 }
 
+/// Refuses what is no file with something in it.
+pub(super) fn check_readable(path: &Path) -> Result<(), DecodeError> {
+    let unreadable = |error: std::io::Error| DecodeError::Unreadable(error.to_string());
+    // Before it is opened: opening a pipe waits for somebody to write to it.
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(DecodeError::Unreadable("it is no regular file".into()));
+    }
+    if metadata.len() == 0 {
+        return Err(DecodeError::Empty);
+    }
+    fs::File::open(path).map(drop).map_err(unreadable)
+}
+
+/// Says in plain words what the outside of the file explains.
+pub(super) fn refined(error: DecodeError, outside: Outside) -> DecodeError {
+    use DecodeError::{Damaged, NoPicture, NoVideo, UnknownFormat};
+    let is_vague = matches!(error, Damaged(_) | NoPicture | UnknownFormat)
+        || matches!(&error, NoVideo(others) if others.is_empty());
+    match outside.mp4 {
+        Some(mp4) if is_vague && mp4.is_encrypted => DecodeError::Encrypted,
+        Some(mp4) if is_vague && mp4.is_still => DecodeError::Picture("AVIF or HEIC".into()),
+        Some(mp4) if is_vague && !mp4.has_table_of_contents => DecodeError::NoTableOfContents,
+        Some(mp4) if is_vague && !mp4.has_content => DecodeError::HeaderOnly,
+        _ if is_vague && outside.is_cut_short => DecodeError::CutOff,
+        _ => error,
+    }
+}
+
 /// An element is missing that only a broken installation lacks.
 pub(super) fn missing_element(name: &str) -> DecodeError {
     let package = match name {
@@ -178,7 +211,7 @@ pub(super) fn of_message(error: &glib::Error) -> DecodeError {
     DecodeError::Broken(one_line(error.message()))
 }
 
-/// GStreamer writes sentences; ours begin small, and do not end.
+/// `GStreamer` writes sentences; ours begin small, and do not end.
 fn one_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default().trim().trim_end_matches('.');
     let mut letters = line.chars();

@@ -4,7 +4,6 @@
 //! type is looked at before any element is made, and elements are chosen from those that turn bytes
 //! into pictures, never from those that follow addresses.
 
-use gst::glib;
 use gst::prelude::*;
 
 use super::DecodeError;
@@ -35,8 +34,11 @@ pub(super) fn kind_of_file(caps: &gst::CapsRef) -> Kind {
         "application/smil" | "application/xspf+xml" => {
             refuse(DecodeError::Playlist(media_type.into()))
         }
-        // Animations are video, whatever they are called.
-        "image/gif" => Kind::Coded,
+        // GStreamer's decoder for them shows the first picture again and again, and never ends.
+        "image/gif" => refuse(DecodeError::NoElement {
+            what: "a GIF animation".into(),
+            remedy: "convert it, for example with `ffmpeg -i IN OUT.mp4`".into(),
+        }),
         _ => match media_type.split_once('/') {
             Some(("image", kind)) => refuse(DecodeError::Picture(kind.into())),
             Some(("text", _)) => refuse(DecodeError::NotVideo("text".into())),
@@ -85,7 +87,7 @@ pub(super) fn media_type(caps: &gst::CapsRef) -> &str {
     caps.structure(0).map_or("", |fields| fields.name().as_str())
 }
 
-/// Types that GStreamer recognises only in order to say that it does not play them.
+/// Types that `GStreamer` recognises only in order to say that it does not play them.
 fn is_document(kind: &str) -> bool {
     const DOCUMENTS: &[&str] = &[
         "msword",
@@ -181,13 +183,13 @@ pub(super) fn size(caps: &gst::CapsRef) -> Option<(u32, u32)> {
     Some((side("width")?, side("height")?))
 }
 
-/// The nick of an enumeration's value, for properties without a Rust type.
-pub(super) fn set(element: &gst::Element, property: &str, nick: &str) {
-    if element.find_property(property).is_some_and(|pspec| {
-        glib::EnumClass::with_type(pspec.value_type())
-            .is_some_and(|class| class.value_by_nick(nick).is_some())
-    }) {
-        element.set_property_from_str(property, nick);
+/// Refuses pictures beyond the limit, where caps tell their size.
+pub(super) fn check_size(caps: &gst::CapsRef, max_pixels: u64) -> Result<(), DecodeError> {
+    match size(caps) {
+        Some((width, height)) if u64::from(width) * u64::from(height) > max_pixels => {
+            Err(DecodeError::TooLarge { width, height, max_pixels })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -209,6 +211,7 @@ mod tests {
         assert!(refusal("application/x-hls").starts_with("is a playlist (HLS)"));
         assert!(refusal("text/uri-list").starts_with("is a playlist"));
         assert_eq!(refusal("image/png"), "is a picture (png), not a video");
+        assert!(refusal("image/gif").starts_with("is a GIF animation"));
         assert_eq!(refusal("text/html"), "is not a video but text");
         assert!(refusal("application/x-executable").starts_with("is not a video but a file of"));
     }

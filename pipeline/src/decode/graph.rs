@@ -9,22 +9,23 @@
 //! not sampled is dropped before it is scaled, and what is scaled is small before it is turned.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use footage_clip::{PartialClip, Rate, WindowSpec};
 use gst::prelude::*;
 
-use super::autoplug::{self, Autoplug, make};
+use super::autoplug::{Autoplug, Stopping};
+use super::elements::{make, set};
+use super::entrance::{self, Gate};
 use super::format;
-use super::keyframes::{Compressed, KeyframeGate};
+use super::keyframes::KeyframeGate;
 use super::picture_size::{Picture, PictureSize};
 use super::watch::Watch;
-use super::{DecodeError, DecodeSettings};
+use super::{DecodeError, DecodeMode, DecodeSettings};
+use crate::lock;
 
 /// Clips that wait to be taken; a clip refers to its frames, so this bounds memory.
 const CLIPS_QUEUED: u32 = 2;
-
-pub(super) type Gate = Arc<Mutex<KeyframeGate<gst::Buffer>>>;
 
 /// A graph that is ready to run.
 pub(super) struct Graph {
@@ -34,6 +35,7 @@ pub(super) struct Graph {
     pub(super) entry: gst::Pad,
     pub(super) watch: Arc<Watch>,
     pub(super) gate: Gate,
+    pub(super) stopping: Stopping,
 }
 
 impl Graph {
@@ -71,33 +73,38 @@ impl Graph {
         let gate = Arc::new(Mutex::new(KeyframeGate::new(settings.mode, period_ns)));
         normalise(&entry, &size, &watch, window.rate(), settings);
         let guard = {
-            let (gate, watch, max_pixels) = (gate.clone(), watch.clone(), settings.max_pixels);
-            Box::new(move |sink: &gst::Pad| guard_decoder(sink, &gate, &watch, max_pixels))
+            let (gate, watch) = (gate.clone(), watch.clone());
+            let (sampled, max_pixels) = (window.rate(), settings.max_pixels);
+            Box::new(move |sink: &gst::Pad| {
+                watch.course().decoder = Some(sink.clone());
+                entrance::guard(sink, &gate, &watch, sampled, max_pixels);
+            })
         };
         let (out, shared) = (entry.clone(), watch.clone());
-        Autoplug::start(&pipeline, &source, out, shared, settings.max_pixels, guard)?;
-        Ok(Self { pipeline, clips, entry, watch, gate })
+        let stopping =
+            Autoplug::start(&pipeline, &source, out, shared, settings.max_pixels, guard)?;
+        Ok(Self { pipeline, clips, entry, watch, gate, stopping })
     }
 }
 
 fn rate(window: &WindowSpec) -> gst::Fraction {
-    gst::Fraction::new(window.rate().num() as i32, window.rate().den() as i32)
+    gst::Fraction::new(window.rate().num().cast_signed(), window.rate().den().cast_signed())
 }
 
 /// One picture out for each that comes in: of two fields the upper one, its gaps filled from above
 /// and below. Methods that look at the pictures before and after would look half a second away.
 fn deinterlacer() -> Result<gst::Element, DecodeError> {
     let deinterlace = make("deinterlace")?;
-    format::set(&deinterlace, "mode", "auto");
-    format::set(&deinterlace, "method", "linear");
-    format::set(&deinterlace, "fields", "top");
+    set(&deinterlace, "mode", "auto");
+    set(&deinterlace, "method", "linear");
+    set(&deinterlace, "fields", "top");
     Ok(deinterlace)
 }
 
 /// Turns pictures as the file's display matrix or orientation tag says.
 fn turner() -> Result<gst::Element, DecodeError> {
     let flip = make("videoflip")?;
-    format::set(&flip, "video-direction", "auto");
+    set(&flip, "video-direction", "auto");
     Ok(flip)
 }
 
@@ -107,7 +114,7 @@ fn cutter(window: &WindowSpec, settings: &DecodeSettings) -> Result<gst::Element
     clip.set_property("length", window.length() as u32);
     clip.set_property("stride", window.stride() as u32);
     clip.set_property("max-gap", settings.max_gap_ns());
-    format::set(
+    set(
         &clip,
         "partial",
         match settings.partial {
@@ -121,6 +128,8 @@ fn cutter(window: &WindowSpec, settings: &DecodeSettings) -> Result<gst::Element
 fn clips_sink() -> gst_app::AppSink {
     gst_app::AppSink::builder()
         .sync(false)
+        // It would hold back the first clip until all is well, and some files never are.
+        .async_(false)
         .max_buffers(CLIPS_QUEUED)
         .enable_last_sample(false)
         .qos(false)
@@ -139,18 +148,30 @@ fn normalise(
     let (watch, size) = (watch.clone(), size.clone());
     let (max_gap_ns, max_pixels, picture_size) =
         (settings.max_gap_ns(), settings.max_pixels, settings.picture_size);
+    let stands_until_next = settings.mode == DecodeMode::Keyframes;
+    let standing = Mutex::new(Standing::default());
     let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
-    entry.add_probe(kinds, move |_, info| match info.data.take() {
+    entry.add_probe(kinds, move |pad, info| match info.data.take() {
         Some(gst::PadProbeData::Buffer(mut picture)) => {
+            if lock(&standing).is_repeated {
+                info.data = Some(gst::PadProbeData::Buffer(picture));
+                return gst::PadProbeReturn::Ok;
+            }
             watch.step();
             let Some(time_ns) = watch.course().came(&picture, sampled, max_gap_ns) else {
                 return gst::PadProbeReturn::Handled;
             };
             picture.make_mut().set_pts(gst::ClockTime::from_nseconds(time_ns));
+            if stands_until_next {
+                lock(&standing).picture = Some(picture.clone());
+            }
             info.data = Some(gst::PadProbeData::Buffer(picture));
             gst::PadProbeReturn::Ok
         }
         Some(gst::PadProbeData::Event(event)) => {
+            if event.type_() == gst::EventType::Eos {
+                repeat_last(pad, &standing, &watch);
+            }
             let Some(event) = normalised(&event, &watch, max_pixels, picture_size, &size) else {
                 return gst::PadProbeReturn::Handled;
             };
@@ -162,6 +183,41 @@ fn normalise(
             gst::PadProbeReturn::Ok
         }
     });
+}
+
+/// The last picture, where pictures stand until the next one.
+#[derive(Default)]
+struct Standing {
+    picture: Option<gst::Buffer>,
+    /// It is on its way again.
+    is_repeated: bool,
+}
+
+impl Standing {
+    /// The last picture again, as it is still shown just before `end_ns`: else the time between the
+    /// last keyframe and the end of the file would be in no clip.
+    fn until(&mut self, end_ns: u64) -> Option<gst::Buffer> {
+        let mut picture = self.picture.take()?;
+        let last_ns = gst::ClockTime::from_nseconds(end_ns.checked_sub(1)?);
+        if picture.pts()? >= last_ns {
+            return None;
+        }
+        picture.make_mut().set_pts(last_ns);
+        self.is_repeated = true;
+        Some(picture)
+    }
+}
+
+/// Sends the last picture once more before a stream ends. It comes back through the probe that
+/// calls this, so nothing is locked meanwhile.
+fn repeat_last(pad: &gst::Pad, standing: &Mutex<Standing>, watch: &Watch) {
+    let end_ns = watch.course().end_ns();
+    let last = lock(standing).until(end_ns);
+    let Some(last) = last else { return };
+    if let Err(error) = pad.chain(last) {
+        tracing::debug!(%error, "the last picture was not taken again");
+    }
+    lock(standing).is_repeated = false;
 }
 
 /// The event to pass on, if any.
@@ -184,7 +240,7 @@ fn normalised(
         // The times of the pictures tell.
         EventView::Gap(_) => return None,
         EventView::Caps(caps) => {
-            if let Err(error) = autoplug::check_size(caps.caps(), max_pixels) {
+            if let Err(error) = format::check_size(caps.caps(), max_pixels) {
                 watch.fail(error);
                 return None;
             }
@@ -223,66 +279,11 @@ fn scaled(caps: &gst::CapsRef, picture_size: PictureSize) -> gst::Caps {
         .and_then(|fields| fields.get::<gst::Fraction>("pixel-aspect-ratio").ok())
         .map_or((1, 1), |aspect| (aspect.numer().unsigned_abs(), aspect.denom().unsigned_abs()));
     let (width, height) = picture_size.of(Picture { width, height, pixel_aspect });
-    caps_builder.field("width", width as i32).field("height", height as i32).build()
+    caps_builder.field("width", width.cast_signed()).field("height", height.cast_signed()).build()
 }
 
 fn date_of(tags: &gst::TagListRef) -> Option<i64> {
     let date = tags.get::<gst::tags::DateTime>()?.get();
     let seconds = date.to_g_date_time().ok()?.to_unix();
     seconds.checked_mul(1_000_000_000)
-}
-
-/// Compressed pictures enter the decoder here: leaves out those that need not be decoded, and stops
-/// before one that is too large.
-fn guard_decoder(sink: &gst::Pad, gate: &Gate, watch: &Arc<Watch>, max_pixels: u64) {
-    let (gate, watch) = (gate.clone(), watch.clone());
-    let released = Mutex::new(false);
-    let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
-    sink.add_probe(kinds, move |pad, info| {
-        if let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view())
-            && let Err(error) = autoplug::check_size(caps.caps(), max_pixels)
-        {
-            watch.fail(error);
-            return gst::PadProbeReturn::Drop;
-        }
-        let is_released = *released.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_released || !matches!(info.data, Some(gst::PadProbeData::Buffer(_))) {
-            return gst::PadProbeReturn::Ok;
-        }
-        let Some(gst::PadProbeData::Buffer(picture)) = info.data.take() else {
-            return gst::PadProbeReturn::Ok;
-        };
-        watch.step();
-        if watch.failure().is_some() {
-            info.flow_res = Err(gst::FlowError::Error);
-            return gst::PadProbeReturn::Handled;
-        }
-        let mut to_decode = admit(&gate, picture);
-        let Some(last) = to_decode.pop() else { return gst::PadProbeReturn::Handled };
-        let pts = to_decode.iter().chain([&last]).map(|picture| picture.pts());
-        let mut course = watch.course();
-        pts.for_each(|pts| course.sent(pts));
-        drop(course);
-        // Pictures that were held back go first, past this probe.
-        *released.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        for earlier in to_decode {
-            if let Err(error) = pad.chain(earlier) {
-                tracing::debug!(%error, "a picture held back was not decoded");
-            }
-        }
-        *released.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        info.data = Some(gst::PadProbeData::Buffer(last));
-        gst::PadProbeReturn::Ok
-    });
-}
-
-fn admit(gate: &Gate, picture: gst::Buffer) -> Vec<gst::Buffer> {
-    let flags = picture.flags();
-    let next = Compressed {
-        is_keyframe: !flags.intersects(gst::BufferFlags::DELTA_UNIT),
-        time_ns: picture.pts().map(gst::ClockTime::nseconds),
-        bytes: picture.size(),
-        picture,
-    };
-    gate.lock().unwrap_or_else(PoisonError::into_inner).take(next)
 }

@@ -73,8 +73,9 @@ pub(super) struct KeyframeGate<P> {
     mode: DecodeMode,
     /// Longest distance at which keyframes alone are enough.
     period_ns: u64,
-    /// Of the last keyframe; the container may not tell it.
-    keyframe: Option<Option<u64>>,
+    has_keyframe: bool,
+    /// Time of the last keyframe; the container may not tell it.
+    keyframe_ns: Option<u64>,
     /// Keyframe distances in a row that fit the period.
     fitting: u32,
     held: Vec<P>,
@@ -88,7 +89,8 @@ impl<P> KeyframeGate<P> {
         Self {
             mode,
             period_ns,
-            keyframe: None,
+            has_keyframe: false,
+            keyframe_ns: None,
             fitting: 0,
             held: Vec::new(),
             held_bytes: 0,
@@ -108,7 +110,7 @@ impl<P> KeyframeGate<P> {
             DecodeMode::All => true,
             // What follows can only be decoded from a picture that was; so all is let through until
             // the first keyframe, should there be none.
-            DecodeMode::Keyframes => next.is_keyframe || self.keyframe.is_none(),
+            DecodeMode::Keyframes => next.is_keyframe || !self.has_keyframe,
             DecodeMode::Auto => next.is_keyframe || self.fitting < FITTING_DISTANCES,
         };
         if wanted {
@@ -125,7 +127,7 @@ impl<P> KeyframeGate<P> {
     fn hold(&mut self, next: Compressed<P>) -> Vec<P> {
         let is_late = next
             .time_ns
-            .zip(self.keyframe.flatten())
+            .zip(self.keyframe_ns)
             .is_none_or(|(now, keyframe)| now.saturating_sub(keyframe) > self.period_ns);
         self.held.push(next.picture);
         self.held_bytes += next.bytes;
@@ -144,11 +146,11 @@ impl<P> KeyframeGate<P> {
     }
 
     fn measure(&mut self, time_ns: Option<u64>) {
-        let distance =
-            time_ns.zip(self.keyframe.flatten()).and_then(|(now, last)| now.checked_sub(last));
+        let distance = time_ns.zip(self.keyframe_ns).and_then(|(now, last)| now.checked_sub(last));
         let fits = distance.is_some_and(|distance| distance <= self.period_ns);
         self.fitting = if fits { (self.fitting + 1).min(FITTING_DISTANCES) } else { 0 };
-        self.keyframe = Some(time_ns);
+        self.has_keyframe = true;
+        self.keyframe_ns = time_ns;
     }
 
     /// What was done so far, for the report; `Auto` where some stretches were decoded whole and

@@ -9,6 +9,10 @@ const MAX_DISORDER_NS: u64 = NANOS_PER_SECOND;
 /// No picture stands this long: a leap beyond it is a clock that was set forward.
 const MAX_STANDSTILL_NS: u64 = 3600 * NANOS_PER_SECOND;
 
+/// Pictures on their way into a decoder are closer than this to the one before them, or to the one
+/// that came out last.
+pub(super) const MAX_FORESIGHT_NS: u64 = 60 * NANOS_PER_SECOND;
+
 /// For pictures that say neither when nor for how long they are shown.
 const FALLBACK_DURATION_NS: u64 = NANOS_PER_SECOND / 25;
 
@@ -21,9 +25,12 @@ const FALLBACK_DURATION_NS: u64 = NANOS_PER_SECOND / 25;
 pub(super) struct MediaClock {
     last: Option<Placed>,
     frame_duration_ns: Option<u64>,
+    /// The end of the pictures that were told of and not placed.
+    passed_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "the unit belongs to each name")]
 struct Placed {
     /// Media time less the container's time.
     offset_ns: i128,
@@ -39,32 +46,61 @@ impl MediaClock {
 
     /// Media time of the next picture, from the container's time and duration for it.
     pub(super) fn place(&mut self, stamped_ns: Option<i128>, duration_ns: Option<u64>) -> u64 {
-        let duration_ns = duration_ns
-            .or(self.frame_duration_ns)
-            .filter(|duration| (1..=MAX_STANDSTILL_NS).contains(duration))
-            .unwrap_or(FALLBACK_DURATION_NS);
+        let duration_ns = self.duration(duration_ns);
         let (offset_ns, time_ns) = self.locate(stamped_ns);
         self.last = Some(Placed { offset_ns, time_ns, end_ns: time_ns + duration_ns });
         time_ns
     }
 
+    /// Where a picture will be placed that is on its way: a guess, as long as nothing unforeseen comes
+    /// before it; none where it is far from the last one, or there was none yet.
+    pub(super) fn foresee(&self, stamped_ns: i128) -> Option<u64> {
+        let last = self.last?;
+        let latest_ns = last.time_ns.max(self.passed_ns);
+        let near = last.time_ns.saturating_sub(MAX_DISORDER_NS)..latest_ns + MAX_FORESIGHT_NS;
+        u64::try_from(stamped_ns + last.offset_ns).ok().filter(|time| near.contains(time))
+    }
+
+    /// A picture at this media time passes without being placed.
+    pub(super) fn pass(&mut self, time_ns: u64, duration_ns: Option<u64>) {
+        self.passed_ns = self.passed_ns.max(time_ns + self.duration(duration_ns));
+    }
+
+    /// Pictures passed up to this time of the container before the first one, of this time, was placed.
+    pub(super) fn passed_before(&mut self, end_ns: i128, first_ns: i128) {
+        self.passed_ns = self.passed_ns.max(u64::try_from(end_ns - first_ns).unwrap_or(0));
+    }
+
+    fn duration(&self, told_ns: Option<u64>) -> u64 {
+        told_ns
+            .or(self.frame_duration_ns)
+            .filter(|duration| (1..=MAX_STANDSTILL_NS).contains(duration))
+            .unwrap_or(FALLBACK_DURATION_NS)
+    }
+
     fn locate(&self, stamped_ns: Option<i128>) -> (i128, u64) {
         let Some(last) = self.last else { return (-stamped_ns.unwrap_or(0), 0) };
-        let Some(stamped_ns) = stamped_ns else { return (last.offset_ns, last.end_ns) };
+        let Some(stamped_ns) = stamped_ns else { return (last.offset_ns, self.end_ns()) };
         let time_ns = stamped_ns + last.offset_ns;
         let last_ns = i128::from(last.time_ns);
         if time_ns < last_ns - i128::from(MAX_DISORDER_NS)
             || time_ns > last_ns + i128::from(MAX_STANDSTILL_NS)
         {
-            return (i128::from(last.end_ns) - stamped_ns, last.end_ns);
+            let end_ns = self.end_ns();
+            return (i128::from(end_ns) - stamped_ns, end_ns);
         }
         // Within the bounds above it fits, as `last_ns` did.
         (last.offset_ns, u64::try_from(time_ns.max(last_ns)).unwrap_or(last.time_ns))
     }
 
-    /// When the last picture stops being shown; 0 before the first.
-    pub(super) fn end_ns(&self) -> u64 {
+    /// When the last picture placed stops being shown; 0 before the first.
+    pub(super) fn placed_until_ns(&self) -> u64 {
         self.last.map_or(0, |last| last.end_ns)
+    }
+
+    /// When the last picture placed or passed stops being shown; 0 before the first.
+    pub(super) fn end_ns(&self) -> u64 {
+        self.placed_until_ns().max(self.passed_ns)
     }
 }
 
@@ -110,6 +146,30 @@ mod tests {
         assert_eq!(clock.place(None, None), FRAME);
         assert_eq!(clock.place(None, Some(7)), 2 * FRAME);
         assert_eq!(clock.end_ns(), 2 * FRAME + 7);
+    }
+
+    #[test]
+    fn pictures_that_pass_unplaced_take_their_time() {
+        let mut clock = MediaClock::default();
+        assert_eq!(clock.foresee(5), None);
+        clock.place(Some(100), Some(FRAME));
+        let next = clock.foresee(100 + i128::from(FRAME)).unwrap();
+        assert_eq!(next, FRAME);
+        clock.pass(next, Some(FRAME));
+        assert_eq!((clock.placed_until_ns(), clock.end_ns()), (FRAME, 2 * FRAME));
+        assert_eq!(clock.place(None, None), 2 * FRAME);
+        assert_eq!(clock.foresee(i128::from(MAX_STANDSTILL_NS)), None);
+    }
+
+    #[test]
+    fn one_keyframe_is_foresight_enough_for_all_that_follow_it() {
+        let mut clock = MediaClock::default();
+        clock.place(Some(0), Some(FRAME));
+        for second in 1..600 {
+            let time_ns = clock.foresee(i128::from(second * NANOS_PER_SECOND)).unwrap();
+            clock.pass(time_ns, Some(FRAME));
+        }
+        assert_eq!(clock.end_ns(), 599 * NANOS_PER_SECOND + FRAME);
     }
 
     proptest! {

@@ -2,85 +2,42 @@
 //!
 //! [`Decoder`] reads forward from the first picture, never seeks (some streams decode to garbage
 //! after a seek), and gives the same clips every time. It runs in the thread that pulls and in
-//! GStreamer's own; nothing of it is read ahead but a few clips.
+//! `GStreamer`'s own; nothing of it is read ahead but a few clips.
 
 mod autoplug;
 mod container;
+mod disposable;
+mod elements;
+mod entrance;
 mod failure;
 mod format;
 mod graph;
 mod keyframes;
+mod lifetime;
 mod media_clock;
 mod picture_size;
-mod teardown;
+mod pixels;
+mod settings;
 mod watch;
 
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::{Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use footage_clip::{Cut, PartialClip, RgbFrame, Span, TimedFrame, WindowSpec};
-use fs_err as fs;
+use footage_clip::{Cut, RgbFrame, Span, TimedFrame, WindowSpec};
 use gst::prelude::*;
-use gst_video::prelude::*;
 use gstfootage::FootageClipMeta;
 
 use crate::Cancel;
+use crate::lock;
 use graph::Graph;
+use pixels::pixels;
+use watch::Progress;
 
 pub use failure::DecodeError;
 pub use keyframes::{DecodeMode, UnknownDecodeMode};
 pub use picture_size::PictureSize;
-
-/// How files are decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecodeSettings {
-    /// What of a file is decoded.
-    pub mode: DecodeMode,
-    /// Pictures with more pixels are refused, before memory for one is taken.
-    pub max_pixels: u64,
-    /// A file that gives nothing new for this long is given up.
-    pub stalled_after: Duration,
-    /// Longer without a picture, and the footage counts as interrupted: no clip spans it. Where only
-    /// keyframes are decoded, at least half a minute.
-    pub max_gap: Duration,
-    /// What becomes of the frames left over at the end.
-    pub partial: PartialClip,
-    /// Size of the frames.
-    pub picture_size: PictureSize,
-}
-
-/// Keyframes of files made for streaming lie up to ten seconds apart, rarely more.
-const MIN_KEYFRAME_GAP: Duration = Duration::from_secs(30);
-
-impl Default for DecodeSettings {
-    fn default() -> Self {
-        Self {
-            mode: DecodeMode::default(),
-            max_pixels: 8192 * 4320,
-            stalled_after: Duration::from_secs(30),
-            max_gap: Duration::from_secs(5),
-            partial: PartialClip::default(),
-            picture_size: PictureSize::Covering {
-                short_side: const { NonZeroU32::new(224).unwrap() },
-                long_side: const { NonZeroU32::new(320).unwrap() },
-            },
-        }
-    }
-}
-
-impl DecodeSettings {
-    /// In nanoseconds, as the elements want it.
-    fn max_gap_ns(&self) -> u64 {
-        let gap = match self.mode {
-            DecodeMode::Keyframes => self.max_gap.max(MIN_KEYFRAME_GAP),
-            DecodeMode::Auto | DecodeMode::All => self.max_gap,
-        };
-        u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX)
-    }
-}
+pub use settings::DecodeSettings;
 
 /// The next of a file's timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +64,9 @@ pub struct MediaFacts {
 /// How long to wait for the graph before looking around.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long to wait for it to start before looking again.
+const STARTING: Duration = Duration::from_millis(1);
+
 /// A graph that failed gives up what it holds within this time, or not at all.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -126,6 +86,8 @@ pub struct Decoder {
     clips_end_ns: u64,
     /// A clip that waits behind a lost stretch.
     waiting: Option<Cut<RgbFrame>>,
+    /// Until the graph has started.
+    starting: Option<thread::JoinHandle<()>>,
     phase: Phase,
 }
 
@@ -141,9 +103,10 @@ impl std::fmt::Debug for Decoder {
 #[derive(Clone, Debug)]
 enum Phase {
     Running,
-    /// Something failed; what came before it is still to be had, until the given time.
+    /// Something failed; what came before it is still to be had, for a while. Later on we asked for
+    /// it.
     Draining {
-        until: Instant,
+        since: Instant,
         asked: bool,
     },
     Ended,
@@ -159,14 +122,9 @@ impl Decoder {
         settings: &DecodeSettings,
         cancel: &Cancel,
     ) -> Result<Self, DecodeError> {
-        quieten();
+        lifetime::quieten();
         gstfootage::register_static().map_err(|error| DecodeError::Broken(error.to_string()))?;
-        let unreadable = |error: std::io::Error| DecodeError::Unreadable(error.to_string());
-        let length =
-            fs::File::open(path).and_then(|file| file.metadata()).map_err(unreadable)?.len();
-        if length == 0 {
-            return Err(DecodeError::Empty);
-        }
+        failure::check_readable(path)?;
         let graph = Graph::build(path, window, settings)?;
         // Whatever else is said in there, nobody listens; unheard messages would pile up.
         if let Some(bus) = graph.pipeline.bus() {
@@ -175,11 +133,9 @@ impl Decoder {
                 _ => gst::BusSyncReply::Drop,
             });
         }
-        // A failure to start is told by the bus, with its reason.
-        if graph.pipeline.set_state(gst::State::Playing).is_err() {
-            tracing::debug!(path = %path.display(), "graph did not start");
-        }
+        let starting = lifetime::start(graph.pipeline.clone())?;
         Ok(Self {
+            starting: Some(starting),
             path: path.to_owned(),
             graph,
             settings: settings.clone(),
@@ -204,23 +160,33 @@ impl Decoder {
         if let Some(clip) = self.waiting.take() {
             return Ok(Some(Piece::Clip(clip)));
         }
-        let mut progress = Progress::new(&self.graph);
+        let mut progress = Progress::new(&self.graph.watch);
         loop {
             if self.cancel.is_cancelled() || matches!(self.phase, Phase::Ended) {
                 return Ok(None);
             }
-            let asked = Instant::now();
-            let tick = gst::ClockTime::from_mseconds(TICK.as_millis() as u64);
-            if let Some(sample) = self.graph.clips.try_pull_sample(tick) {
-                self.learn();
-                return self.piece(&sample).map(Some);
+            // A sink that has not started calls that an end.
+            let has_started = self.has_started();
+            if has_started {
+                let tick = gst::ClockTime::from_mseconds(TICK.as_millis() as u64);
+                if let Some(sample) = self.graph.clips.try_pull_sample(tick) {
+                    self.learn();
+                    return self.piece(&sample).map(Some);
+                }
+            } else {
+                thread::sleep(STARTING);
             }
-            if self.graph.clips.is_eos() || self.is_given_up(&mut progress) {
+            if has_started && self.graph.clips.is_eos() || self.is_given_up(&mut progress) {
                 return self.end();
             }
-            // A sink that was shut down answers at once.
-            thread::sleep(Duration::from_millis(5).saturating_sub(asked.elapsed()));
         }
+    }
+
+    fn has_started(&mut self) -> bool {
+        if self.starting.as_ref().is_some_and(thread::JoinHandle::is_finished) {
+            self.starting = None;
+        }
+        self.starting.is_none()
     }
 
     /// Brings the facts up to date.
@@ -233,7 +199,7 @@ impl Decoder {
         self.facts.dated_unix_ns = course.dated_unix_ns;
         self.facts.seen_ns = course.end_ns();
         drop(course);
-        self.facts.decoded = self.graph.gate.lock().unwrap_or_else(PoisonError::into_inner).used();
+        self.facts.decoded = lock(&self.graph.gate).used();
     }
 
     /// The clip, or the lost stretch before it.
@@ -282,31 +248,34 @@ impl Decoder {
         match self.phase {
             Phase::Running => {
                 let failed = self.failure().is_some();
-                let is_stalled = progress.stands_still(&self.graph) > self.settings.stalled_after;
+                let patience = self.settings.stalled_after;
+                let is_stalled = progress.stands_still(&self.graph.watch) > patience;
                 if is_stalled {
-                    self.graph.watch.fail(DecodeError::Stalled(self.settings.stalled_after));
+                    self.graph.watch.fail(DecodeError::Stalled(patience));
                 }
                 if failed || is_stalled {
-                    self.phase = Phase::Draining { until: now + DRAIN / 4, asked: false };
+                    self.phase = Phase::Draining { since: now, asked: false };
                 }
                 false
             }
-            // Demuxers mostly end the stream themselves after an error; if not, we do.
-            Phase::Draining { until, asked: false } => {
-                if now > until {
-                    self.phase = Phase::Draining { until: now + DRAIN, asked: true };
+            // Demuxers mostly end the stream themselves after an error; if not, we do. Where no picture
+            // was sent to a decoder by then, there is nothing to wait for.
+            Phase::Draining { since, asked: false } => {
+                let is_empty = self.graph.watch.steps() == 0;
+                if !is_empty && now > since + DRAIN / 4 {
+                    self.phase = Phase::Draining { since: now, asked: true };
                     self.ask_to_end();
                 }
-                // Where no picture was even sent to a decoder there is nothing to wait for.
-                self.graph.watch.steps() == 0
+                is_empty && now > since + DRAIN / 10
             }
-            Phase::Draining { until, asked: true } => now > until,
+            Phase::Draining { since, asked: true } => now > since + DRAIN,
             Phase::Ended => true,
         }
     }
 
     fn ask_to_end(&self) {
-        let entry = self.graph.entry.clone();
+        let decoder = self.graph.watch.course().decoder.clone();
+        let entry = decoder.unwrap_or_else(|| self.graph.entry.clone());
         // A thread of its own: a decoder that is stuck holds the lock that this waits for.
         let spawned = thread::Builder::new()
             .name("footage-drain".into())
@@ -333,12 +302,13 @@ impl Decoder {
         let outside = container::outside_of(&self.path).unwrap_or_default();
         if self.facts.seen_ns == 0 {
             self.phase = Phase::Ended;
-            return Err(refined(failure.unwrap_or(DecodeError::NoPicture), outside));
+            return Err(failure::refined(failure.unwrap_or(DecodeError::NoPicture), outside));
         }
+        let is_expected = failure.is_some() || outside.is_cut_short || self.ends_early(outside);
         let missing = self
             .facts
             .announced_ns
-            .filter(|_| outside.is_cut_short || failure.is_some())
+            .filter(|_| is_expected)
             .map(|announced_ns| Span::new(self.clips_end_ns, announced_ns))
             .filter(|missing| missing.duration_ns() >= MIN_MISSING_NS);
         if let Some(missing) = missing {
@@ -348,88 +318,22 @@ impl Decoder {
         self.phase = Phase::Ended;
         failure.map_or(Ok(None), Err)
     }
+
+    /// Whether the video ended well before the duration that the file tells, with no sound to explain
+    /// a longer one: what follows could not be read.
+    fn ends_early(&self, outside: container::Outside) -> bool {
+        let has_others = !self.graph.watch.course().others.is_empty();
+        let announced_ns = self.facts.announced_ns.unwrap_or(0);
+        let missing_ns = announced_ns.saturating_sub(self.facts.seen_ns);
+        outside.tells_duration && !has_others && missing_ns > MIN_MISSING_NS.max(announced_ns / 10)
+    }
 }
 
 impl Drop for Decoder {
     fn drop(&mut self) {
-        if !teardown::stop(self.graph.pipeline.clone()) {
+        let (pipeline, stopping) = (self.graph.pipeline.clone(), self.graph.stopping.clone());
+        if !lifetime::stop(pipeline, stopping) {
             tracing::warn!(path = %self.path.display(), "its graph does not stop and is left behind");
         }
-    }
-}
-
-/// Says in plain words what the outside of the file explains.
-fn refined(error: DecodeError, outside: container::Outside) -> DecodeError {
-    use DecodeError::{Damaged, NoPicture, NoVideo, UnknownFormat};
-    let is_vague = matches!(error, Damaged(_) | NoPicture | UnknownFormat)
-        || matches!(&error, NoVideo(others) if others.is_empty());
-    match outside.mp4 {
-        Some(mp4) if is_vague && mp4.is_encrypted => DecodeError::Encrypted,
-        Some(mp4) if is_vague && mp4.is_still => DecodeError::Picture("AVIF or HEIC".into()),
-        Some(mp4) if is_vague && !mp4.has_table_of_contents => DecodeError::NoTableOfContents,
-        Some(mp4) if is_vague && !mp4.has_content => DecodeError::HeaderOnly,
-        _ if is_vague && outside.is_cut_short => DecodeError::CutOff,
-        _ => error,
-    }
-}
-
-/// GStreamer's own elements complain on the standard error stream about some malformed files, as if
-/// the program were at fault. Those words go to our log.
-fn quieten() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        for domain in ["GStreamer", "GLib-GObject"] {
-            gst::glib::log_set_handler(
-                Some(domain),
-                gst::glib::LogLevels::LEVEL_CRITICAL | gst::glib::LogLevels::LEVEL_WARNING,
-                false,
-                false,
-                |domain, _, words| tracing::debug!(domain, "{words}"),
-            );
-        }
-    });
-}
-
-/// Copies a frame out of its buffer, without the padding of its rows.
-fn pixels(buffer: &gst::BufferRef, info: &gst_video::VideoInfo) -> Result<RgbFrame, PixelsError> {
-    let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, info)
-        .map_err(|_| PixelsError::Unmapped)?;
-    let stride = frame.plane_stride()[0] as usize;
-    let row = frame.width() as usize * 3;
-    let data = frame.plane_data(0).map_err(|_| PixelsError::Unmapped)?;
-    let packed: Vec<u8> = data
-        .chunks(stride)
-        .take(frame.height() as usize)
-        .flat_map(|line| &line[..row.min(line.len())])
-        .copied()
-        .collect();
-    Ok(RgbFrame::try_new(frame.width(), frame.height(), packed)?)
-}
-
-#[derive(Debug, thiserror::Error)]
-enum PixelsError {
-    #[error("a frame is not in plain memory")]
-    Unmapped,
-    #[error(transparent)]
-    Size(#[from] footage_clip::FrameSizeError),
-}
-
-/// Whether a graph moves.
-struct Progress {
-    steps: u64,
-    since: Instant,
-}
-
-impl Progress {
-    fn new(graph: &Graph) -> Self {
-        Self { steps: graph.watch.steps(), since: Instant::now() }
-    }
-
-    fn stands_still(&mut self, graph: &Graph) -> Duration {
-        let steps = graph.watch.steps();
-        if steps != self.steps {
-            *self = Self { steps, since: Instant::now() };
-        }
-        self.since.elapsed()
     }
 }

@@ -87,13 +87,12 @@ fn answer<E: ClipEncoder>(
             .map(|frame| shared.find(&job.source, frame.time_ns).cloned())
             .collect();
         let times_ns: Vec<u64> = job.frames.iter().map(|frame| frame.time_ns).collect();
-        match features {
-            Some(features) => clips.push((job, features)),
-            None => {
-                let error = EmbedError::Clip("it fails on one of the clip's frames".into());
-                reply(job, Err(error));
-                continue;
-            }
+        if let Some(features) = features {
+            clips.push((job, features));
+        } else {
+            let error = EmbedError::Clip("it fails on one of the clip's frames".into());
+            reply(job, Err(error));
+            continue;
         }
         // The clips of a batch hold what they need; the next batch needs what the last clip leaves.
         if let Some((job, _)) = clips.last() {

@@ -52,7 +52,7 @@ impl Given {
 pub(crate) fn read(path: &Path, window: WindowSpec, settings: &DecodeSettings) -> Given {
     let (done, waiting) = mpsc::sync_channel(1);
     let (file, settings) = (path.to_owned(), settings.clone());
-    thread::spawn(move || done.send(read_to_end(&file, &window, &settings)));
+    thread::spawn(move || drop(done.send(read_to_end(&file, &window, &settings))));
     waiting.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{} hangs or panics", path.display()))
 }
 
