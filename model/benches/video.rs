@@ -1,8 +1,9 @@
 //! Clips per second of the video encoder on the CPU.
 //!
-//! `cargo bench -p footage-model --bench video [-- b32|l14|mini [SECONDS]]`, with
-//! `RAYON_NUM_THREADS` threads. Prints one clip at a time, each computed alone; the same clips with
-//! the features of their frames shared, at a stride of T/4; and how far the two are apart.
+//! `cargo bench -p footage-model --bench video [-- b32|l14|mini [SECONDS [CLIPS]]]`, with
+//! `RAYON_NUM_THREADS` threads. Prints one clip over and over; clips of one stream at a stride of
+//! T/4, each computed alone; the same clips with the features of their frames shared; and how far
+//! the two are apart.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
 
 #[path = "../tests/generated/mod.rs"]
@@ -18,7 +19,6 @@ use footage_model::{Embedding, FrameFeatures, Ops, RgbFrame, VideoEncoder};
 
 const FRAMES: usize = 8;
 const STRIDE: usize = FRAMES / 4;
-const CLIPS: usize = 12;
 
 fn architecture(name: &str) -> Architecture {
     let (image, patch, width, heads, layers, mlp, projection, branch) = match name {
@@ -49,12 +49,12 @@ fn cpu_seconds() -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
-/// Runs `work`, which embeds `clips`, once to warm up and then for `time`; prints the median speed.
+/// Runs `work`, which embeds `clips`, for `time` and at least once; prints the median speed and
+/// returns the clips per second of processor time.
 fn measure(name: &str, clips: usize, time: Duration, mut work: impl FnMut()) -> f64 {
-    work();
     let (start, cpu) = (Instant::now(), cpu_seconds());
     let mut walls = Vec::new();
-    while start.elapsed() < time || walls.len() < 3 {
+    while start.elapsed() < time || walls.is_empty() {
         let begin = Instant::now();
         work();
         walls.push(begin.elapsed().as_secs_f64());
@@ -74,6 +74,7 @@ fn main() {
     let model = args.next().unwrap_or_else(|| "b32".into());
     let time =
         Duration::from_secs_f64(args.next().map_or(10.0, |seconds| seconds.parse().unwrap()));
+    let clips: usize = args.next().map_or(24, |clips| clips.parse().unwrap());
     let architecture = architecture(&model);
     let side = architecture.vision.image;
     let vb = generated::var_builder().pp("backbone");
@@ -87,7 +88,7 @@ fn main() {
 
     // As wide as video, and scaled already, as clips come out of the plugin.
     let (width, height) = (side * 16 / 9, side);
-    let frames: Vec<RgbFrame> = (0..FRAMES + STRIDE * (CLIPS - 1))
+    let frames: Vec<RgbFrame> = (0..FRAMES + STRIDE * (clips - 1))
         .map(|frame| {
             let values =
                 generated::values(&format!("frame {frame}"), 3 * width * height, 128.0, 127.0);
@@ -104,21 +105,24 @@ fn main() {
     };
     let shared = || -> Vec<Embedding> {
         let features = encoder.frame_features(&frames).unwrap();
-        let clips: Vec<Vec<FrameFeatures>> =
+        let windows: Vec<Vec<FrameFeatures>> =
             features.windows(FRAMES).step_by(STRIDE).map(<[_]>::to_vec).collect();
-        encoder.embed_clips(&clips).unwrap()
+        encoder.embed_clips(&windows).unwrap()
     };
 
     println!("{model} with branch, T = {FRAMES}, {} threads", rayon::current_num_threads());
-    measure("one clip", 1, time, || {
+    let one = || {
         let features = encoder.frame_features(&frames[..FRAMES]).unwrap();
         encoder.embed_clips(&[features]).unwrap();
-    });
-    let without = measure("clips alone", CLIPS, time, || drop(alone()));
-    let with = measure("clips sharing frames", CLIPS, time, || drop(shared()));
-    let apart = alone()
+    };
+    one(); // warms the machine and makes the buffers
+    measure("one clip", 1, time, one);
+    let (mut apart_clips, mut sharing_clips) = (Vec::new(), Vec::new());
+    let without = measure("clips alone", clips, time, || apart_clips = alone());
+    let with = measure("clips sharing frames", clips, time, || sharing_clips = shared());
+    let apart = apart_clips
         .iter()
-        .zip(&shared())
+        .zip(&sharing_clips)
         .flat_map(|(a, b)| {
             a.as_slice().iter().zip(b.as_slice()).map(|(a, b)| (a - b).abs()).collect::<Vec<_>>()
         })

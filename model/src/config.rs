@@ -192,7 +192,7 @@ pub enum Fit {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Resize {
-    /// The two nearest in each direction, in 11-bit fixed point, as OpenCV's `INTER_LINEAR` does on
+    /// The two nearest in each direction, in 11-bit fixed point, as `OpenCV`'s `INTER_LINEAR` does on
     /// 8-bit pictures: what the reference was trained with. Without anti-aliasing.
     #[default]
     Bilinear,

@@ -90,7 +90,8 @@ mod tests {
         let (ones, zeros) =
             (Tensor::ones(4, at.dtype(), at.device())?, Tensor::zeros(4, at.dtype(), at.device())?);
         let pick = sample()?.sqr()?;
-        let forms: [&dyn Fn(&Tensor) -> Result<Tensor>; 3] = [
+        type Form<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
+        let forms: [Form<'_>; 3] = [
             &|xs| Ops::Composed.layer_norm(xs, &ones, &zeros, 1e-5),
             &|xs| Ops::Composed.softmax(xs),
             &|xs| Ops::Composed.quick_gelu(xs),

@@ -1,4 +1,4 @@
-//! Scaling 8-bit RGB as OpenCV does.
+//! Scaling 8-bit RGB as `OpenCV` does.
 
 use footage_clip::RgbFrame;
 
@@ -38,7 +38,7 @@ fn cut(data: &[u8], window: &Window) -> Vec<u8> {
     out
 }
 
-/// Fractional bits of a weight in OpenCV's `INTER_LINEAR` on bytes.
+/// Fractional bits of a weight in `OpenCV`'s `INTER_LINEAR` on bytes.
 const WEIGHT_BITS: i32 = 11;
 
 /// Two neighbours and the weight of the second, in units of 2^-11.
@@ -71,7 +71,7 @@ fn taps(length: usize, scaled: usize, from: usize, count: usize) -> Vec<Tap> {
         .collect()
 }
 
-/// `INTER_LINEAR`: rows are mixed along x into 8 + 11 bits, then two rows along y, with OpenCV's
+/// `INTER_LINEAR`: rows are mixed along x into 8 + 11 bits, then two rows along y, with `OpenCV`'s
 /// intermediate shifts, so that the bytes come out the same.
 fn bilinear(data: &[u8], width: usize, height: usize, window: &Window) -> Vec<u8> {
     let xs = taps(width, window.width, window.left, window.cut_width);

@@ -41,6 +41,10 @@ pub struct BtAdapter {
     pub(crate) s_layers: Vec<SpatialLayer>,
 }
 
+/// Sees the tokens of the branch on their way: which they are, the number of the layer, and all of
+/// them, `[B, 1+M, D]`.
+pub type Probe<'a> = &'a mut dyn FnMut(&'static str, usize, &Tensor);
+
 /// What training asks of a forward pass beyond inference, and who watches it.
 #[derive(Default)]
 pub struct BranchOptions<'a> {
@@ -49,9 +53,8 @@ pub struct BranchOptions<'a> {
     pub kept: Option<&'a Tensor>,
     /// Applied to the output of each attention.
     pub drop_path: Option<&'a DropPath<'a>>,
-    /// Called with `branch_in`, `branch_mid` (after the temporal layer) and `branch_out`, the number
-    /// of the layer, and all tokens `[B, 1+M, D]`.
-    pub probe: Option<&'a mut dyn FnMut(&'static str, usize, &Tensor)>,
+    /// Called with `branch_in`, `branch_mid` (after the temporal layer) and `branch_out`.
+    pub probe: Option<Probe<'a>>,
 }
 
 impl std::fmt::Debug for BranchOptions<'_> {
@@ -205,7 +208,7 @@ impl BtAdapter {
 }
 
 fn show(
-    probe: &mut Option<&mut dyn FnMut(&'static str, usize, &Tensor)>,
+    probe: &mut Option<Probe<'_>>,
     name: &'static str,
     layer: usize,
     cls: &Tensor,

@@ -135,7 +135,7 @@ impl CpuBranch {
         for frame in frames {
             let at = mixed.len();
             mixed.extend_from_slice(&cls);
-            self.mix(
+            mix(
                 &mut mixed[at..],
                 self.token(frame, last, 0),
                 self.gates.as_ref().map(|(output, _)| output.as_slice()),
@@ -168,7 +168,7 @@ impl CpuBranch {
                 match spatial {
                     Some(block) => project(block, part.tokens, part.qkv, &mut room)?,
                     None => {
-                        self.last_spatial.norm().apply_rows(part.tokens, part.qkv, mixed_stride)
+                        self.last_spatial.norm().apply_rows(part.tokens, part.qkv, mixed_stride);
                     }
                 }
                 self.room.give_back(room);
@@ -245,13 +245,6 @@ impl CpuBranch {
         &frame[(state * (1 + self.patches) + token) * self.width..][..self.width]
     }
 
-    fn mix(&self, out: &mut [f32], xs: &[f32], gate: Option<&[f32]>) {
-        match gate {
-            Some(gate) => simd::mix(out, xs, gate),
-            None => simd::add_scaled(out, xs, 1.0),
-        }
-    }
-
     /// The input of a layer: the first state with positions and times (BT-ADAPTER.md 2.1), or what
     /// the branch has, gated with CLIP's state (2.2).
     fn take_in(
@@ -274,7 +267,7 @@ impl CpuBranch {
                 simd::add_scaled(class, &mean, 0.5);
                 simd::add_scaled(class, &self.cls_start, 0.5);
             } else {
-                self.mix(class, &mean, self.gates.as_ref().map(|(_, between)| between.as_slice()));
+                mix(class, &mean, self.gates.as_ref().map(|(_, between)| between.as_slice()));
             }
         }
         for (at, token) in patches.chunks_exact_mut(width).enumerate() {
@@ -285,9 +278,17 @@ impl CpuBranch {
                 let time = &self.times[frame * width..][..width];
                 simd::sum_of_three(token, seen, position, time);
             } else {
-                self.mix(token, seen, self.gates.as_ref().map(|(_, between)| between.as_slice()));
+                mix(token, seen, self.gates.as_ref().map(|(_, between)| between.as_slice()));
             }
         }
+    }
+}
+
+/// Takes CLIP's tokens into the branch's: weighed by a gate, or summed without one.
+fn mix(out: &mut [f32], xs: &[f32], gate: Option<&[f32]>) {
+    match gate {
+        Some(gate) => simd::mix(out, xs, gate),
+        None => simd::add_scaled(out, xs, 1.0),
     }
 }
 

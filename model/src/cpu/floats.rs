@@ -98,7 +98,9 @@ mod tests {
     fn rows_are_never_a_multiple_of_a_kibibyte_apart() {
         for width in [1, 16, 160, 768, 1024, 3072, 4096] {
             let stride = stride(width);
-            assert!(stride >= width && stride % 16 == 0 && stride * 4 % 1024 != 0);
+            assert!(
+                stride >= width && stride.is_multiple_of(16) && !(stride * 4).is_multiple_of(1024)
+            );
         }
     }
 }

@@ -1,4 +1,8 @@
 //! Matrix products with weights that were packed once, and what follows each of them.
+#![expect(
+    clippy::inline_always,
+    reason = "a body takes on the vector features of the function that it is inlined into"
+)]
 
 use std::sync::Arc;
 

@@ -2,6 +2,10 @@
 //!
 //! Each is written once, plainly, in a form that the compiler vectorises, and compiled three times:
 //! for AVX-512, for AVX2 and for the baseline. The machine chooses at run time.
+#![expect(
+    clippy::inline_always,
+    reason = "a body takes on the vector features of the function that it is inlined into"
+)]
 
 /// Vector instructions that the machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

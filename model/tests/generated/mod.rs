@@ -34,9 +34,8 @@ fn rule(name: &str, shape: &[usize]) -> (f64, f64) {
         if parameter == "weight" { (1.0, 0.2) } else { (0.0, 0.1) }
     } else if parameter == "bias" {
         (0.0, 0.05)
-    } else if ["class_embedding", "btadapter_cls_token"].contains(&parameter) {
-        (0.0, 0.1)
-    } else if module.ends_with("time_embed")
+    } else if ["class_embedding", "btadapter_cls_token"].contains(&parameter)
+        || module.ends_with("time_embed")
         || (module.ends_with("_embedding") && module != "patch_embedding")
     {
         (0.0, 0.1)
