@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use candle_core::Device;
-use footage_clip::{ModelRef, UtcStart};
+use footage_clip::{ModelRef, SourceId, SourceRecord, UtcStart};
 use footage_index::{
     Collection, EmbeddedIndex, EmbeddedSettings, FindClips as _, IndexError, Ledger, With,
     finish_removals,
@@ -112,11 +112,15 @@ impl Store {
         Ok(store)
     }
 
-    /// Every source with its coverage; with the wall-clock time of its origin where that is asked
-    /// for and known.
-    pub(crate) async fn known_sources(&self, with_origins: bool) -> Result<Vec<KnownSource>> {
+    /// What became of the clips of sources; with the wall-clock time of their origin where that is
+    /// asked for and known.
+    pub(crate) async fn known(
+        &self,
+        records: impl IntoIterator<Item = SourceRecord>,
+        with_origins: bool,
+    ) -> Result<Vec<KnownSource>> {
         let mut known = Vec::new();
-        for record in self.ledger.sources()? {
+        for record in records {
             let coverage = self.ledger.coverage(&record.source_id)?;
             let origin = if with_origins { self.origin(&record.source_id).await? } else { None };
             known.push(KnownSource { record, coverage, origin });
@@ -125,7 +129,7 @@ impl Store {
     }
 
     /// Wall-clock time of a source's origin, as any of its clips tells it.
-    async fn origin(&self, source: &footage_clip::SourceId) -> Result<Option<UtcStart>> {
+    async fn origin(&self, source: &SourceId) -> Result<Option<UtcStart>> {
         let ids = self.index.ids(source, None, 1).await?;
         let clip = self.index.get(&ids, With::default()).await?.pop();
         Ok(clip.and_then(|clip| {

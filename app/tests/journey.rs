@@ -1,7 +1,5 @@
 //! From files to moments and back out again, through the real binary.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
 mod support;
 
 use std::path::Path;

@@ -1,7 +1,5 @@
 //! What is typed or set up wrong is refused clearly, before anything is touched.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
 mod support;
 
 use support::{Bench, Ran};
@@ -83,15 +81,24 @@ fn a_model_that_cannot_be_read_is_named_and_nothing_is_made() {
 }
 
 #[test]
-fn nobody_is_asked_where_nobody_can_answer() {
+fn a_source_is_only_removed_when_somebody_says_yes() {
     let bench = Bench::new().with_video("garden.mp4");
     bench.ok(&["index", "garden.mp4"]);
 
-    let ran = bench.run(&["source", "remove", "garden.mp4"]);
+    let answer = |given: &str| {
+        fs_err::write(bench.path("answer"), given).unwrap();
+        let mut command = bench.command(&["source", "remove", "garden.mp4"]);
+        let answer = std::fs::File::from(fs_err::File::open(bench.path("answer")).unwrap());
+        Ran::of(command.stdin(answer).output().unwrap())
+    };
 
-    assert_eq!(ran.code, Some(2));
-    assert!(ran.err.contains("--yes"), "{ran:?}");
+    let nobody = answer("");
+    assert_eq!(nobody.code, Some(2), "{nobody:?}");
+    assert!(nobody.err.contains("--yes"), "{nobody:?}");
+    assert_eq!(answer("n\n").code, Some(0));
     assert_eq!(bench.sources().len(), 1);
+    assert_eq!(answer("y\n").code, Some(0));
+    assert_eq!(bench.sources().len(), 0);
 }
 
 #[test]

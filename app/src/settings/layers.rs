@@ -139,7 +139,7 @@ impl Layers {
     /// A number within bounds.
     pub(crate) fn within<T>(&self, key: &str, least: T, most: T) -> Result<T>
     where
-        T: DeserializeOwned + PartialOrd + fmt::Display,
+        T: Copy + DeserializeOwned + PartialOrd + fmt::Display,
     {
         let number: T = self.get(key)?;
         let origin = &self.known(key, &Origin::Default)?.origin;

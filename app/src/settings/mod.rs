@@ -212,7 +212,7 @@ impl std::str::FromStr for Seconds {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let seconds: f64 = text.parse().map_err(|_| "write seconds, such as 2.5")?;
         let in_range = (0.0..=86_400.0).contains(&seconds);
-        in_range.then(|| Self((seconds * 1e9) as u64)).ok_or("choose 0 to 86400 seconds")
+        in_range.then_some(Self((seconds * 1e9) as u64)).ok_or("choose 0 to 86400 seconds")
     }
 }
 
@@ -255,10 +255,14 @@ mod tests {
         assert_eq!(settings.model_dir, None);
     }
 
+    fn is_folder(key: &str) -> bool {
+        key.rsplit('.').next() == Some("dir")
+    }
+
     #[test]
     fn no_setting_is_without_a_reader() {
         let layers = Layers::of_defaults(DEFAULTS).unwrap();
-        for (key, setting) in layers.iter().filter(|(key, _)| !key.ends_with(".dir")) {
+        for (key, setting) in layers.iter().filter(|(key, _)| !is_folder(key)) {
             // A value that no reader could accept is refused exactly where somebody reads it.
             let impossible = match setting.value {
                 toml::Value::Boolean(_) => continue,

@@ -1,11 +1,11 @@
 //! `footage source`: what is indexed, and taking it out again.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _, stdin, stdout};
+use std::io::{BufRead as _, Write as _, stdin, stdout};
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 use clap::Subcommand;
-use footage_clip::{SourceId, Span};
+use footage_clip::{SourceId, SourceRecord, Span};
 use footage_index::{FindClips as _, remove_source};
 use footage_search::KnownSource;
 use serde::Serialize;
@@ -45,10 +45,10 @@ enum Verb {
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn run(args: Args, house: &House) -> Result<Outcome> {
     let store = house.open_existing_store().await?;
-    let known = store.known_sources(false).await?;
+    let records = store.ledger.sources()?;
     match args.verb {
-        Verb::List { json } => list(&known, json),
-        Verb::Remove { sources, yes } => remove(&sources, yes, &known, &store, house).await,
+        Verb::List { json } => list(&store.known(records, false).await?, json),
+        Verb::Remove { sources, yes } => remove(&sources, yes, &records, &store, house).await,
     }
 }
 
@@ -134,21 +134,19 @@ fn list(known: &[KnownSource], json: bool) -> Result<Outcome> {
 async fn remove(
     wanted: &[String],
     yes: bool,
-    known: &[KnownSource],
+    records: &[SourceRecord],
     store: &Store,
     house: &House,
 ) -> Result<Outcome> {
     let mut ids = Vec::new();
     for wanted in wanted {
-        ids.extend(named(wanted, known)?);
+        ids.extend(named(wanted, records)?);
     }
     ids.sort();
     ids.dedup();
-    let meant: Vec<Listed> = known
-        .iter()
-        .filter(|source| ids.contains(&source.record.source_id))
-        .map(Listed::of)
-        .collect();
+    let meant = records.iter().filter(|record| ids.contains(&record.source_id)).cloned();
+    let meant = store.known(meant, false).await?;
+    let meant: Vec<Listed> = meant.iter().map(Listed::of).collect();
     if !yes && !confirmed(&meant)? {
         writeln!(stdout(), "nothing was removed")?;
         return Ok(Outcome::Done);
@@ -167,14 +165,11 @@ fn confirmed(meant: &[Listed]) -> Result<bool> {
         let state = escaped(&source.state());
         writeln!(stdout(), "{}  {}  {state}", source.source_id, escaped(source.name))?;
     }
-    ensure!(
-        stdin().is_terminal(),
-        "nobody is there to confirm the removal: run it with --yes to remove without asking"
-    );
     write!(stdout(), "Remove {} from the index? [y/N] ", counted(meant.len() as u64, "source"))?;
     stdout().flush()?;
     let mut answer = String::new();
-    stdin().lock().read_line(&mut answer)?;
+    let read = stdin().lock().read_line(&mut answer)?;
+    ensure!(read > 0, "nobody confirmed the removal: run it with --yes to remove without asking");
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 

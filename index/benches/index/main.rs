@@ -85,8 +85,8 @@ async fn keeping(sizes: &Sizes) {
             enter(&ledger, &batch);
             slowest = slowest.max(begun.elapsed());
             spent[0] += kept;
-            spent[1] += flushed - kept;
-            spent[2] += begun.elapsed() - flushed;
+            spent[1] += flushed.checked_sub(kept).unwrap();
+            spent[2] += begun.elapsed().checked_sub(flushed).unwrap();
         }
         let rate = sizes.clips as f64 / spent.iter().sum::<Duration>().as_secs_f64();
         let share = spent.map(|spent| ms(spent) / sizes.clips.div_ceil(BATCH) as f64);

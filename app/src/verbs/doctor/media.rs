@@ -1,10 +1,10 @@
-//! GStreamer, the elements that footage needs, and the package that brings each.
+//! `GStreamer`, the elements that footage needs, and the package that brings each.
 
 use gst::prelude::*;
 
 use super::{Check, Finding};
 
-/// Something that GStreamer should be able to do: any of the elements does.
+/// Something that `GStreamer` should be able to do: any of the elements does.
 struct Ability {
     about: &'static str,
     elements: &'static [&'static str],

@@ -78,7 +78,7 @@ fn processor() -> Finding {
     Finding::Good(format!("{cores}, {}", std::env::consts::ARCH))
 }
 
-/// Names of files are bytes; without UTF-8, GStreamer may not find some.
+/// Names of files are bytes; without UTF-8, `GStreamer` may not find some.
 fn locale() -> Finding {
     let named = ["LC_ALL", "LC_CTYPE", "LANG"];
     let set = named.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));

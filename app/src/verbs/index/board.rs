@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{IsTerminal as _, Write as _, stderr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use footage_clip::SourceId;
@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 
 use super::called;
+use super::earlier::Remembered;
 use super::report::{line, line_of};
 use crate::terminal::{counted, roughly};
 
@@ -25,6 +26,7 @@ pub(super) struct Board {
     began: Instant,
     state: Mutex<State>,
     committed: watch::Receiver<Progress>,
+    earlier: Arc<Remembered>,
     bar: ProgressBar,
 }
 
@@ -62,7 +64,11 @@ struct File {
 }
 
 impl Board {
-    pub(super) fn new(files: &[FileSource], committed: watch::Receiver<Progress>) -> Self {
+    pub(super) fn new(
+        files: &[FileSource],
+        committed: watch::Receiver<Progress>,
+        earlier: Arc<Remembered>,
+    ) -> Self {
         let file = |file: &FileSource| File {
             name: called(file.path()),
             bytes: fs_err::metadata(file.path()).map_or(1, |metadata| metadata.len().max(1)),
@@ -77,11 +83,15 @@ impl Board {
         bar.set_length(files.iter().map(|file| file.bytes).sum());
         let state =
             State { files, running: VecDeque::new(), ended: 0, lines: VecDeque::new(), end: None };
-        Self { began: Instant::now(), state: Mutex::new(state), committed, bar }
+        Self { began: Instant::now(), state: Mutex::new(state), committed, earlier, bar }
     }
 
     /// Takes in what happened to a file. Quick: it is called from the threads that work.
     pub(super) fn hear(&self, event: &Event<'_>) {
+        let failure = match &event.news {
+            News::Ended(outcome) => self.earlier.known_failure(outcome),
+            _ => None,
+        };
         let mut state = self.state();
         let at = event.at;
         match &event.news {
@@ -99,13 +109,17 @@ impl Board {
                 state.files[at].was_known = published == 0;
                 let source_id =
                     outcome.identity.as_ref().map(|identity| identity.source_id.clone());
-                state.lines.push_back(Line { text: line_of(outcome), source_id, clips: published });
+                state.lines.push_back(Line {
+                    text: line_of(outcome, failure.as_deref()),
+                    source_id,
+                    clips: published,
+                });
             }
         }
     }
 
     /// Shows until [`end`](Self::end) is called.
-    pub(super) async fn show(self: std::sync::Arc<Self>) {
+    pub(super) async fn show(self: Arc<Self>) {
         let is_watched = stderr().is_terminal();
         let mut ticks = tokio::time::interval(TICK);
         let mut line_due = self.began + LINE;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use footage_clip::{FileStamp, SourceId};
 use footage_index::{KnownFile, Ledger};
-use footage_pipeline::{EarlierWork, Event, Known, News};
+use footage_pipeline::{EarlierWork, Ended, Event, FileOutcome, Known, News};
 use tokio::task::JoinHandle;
 
 /// The ledger as the pipeline asks it, and as it learns which file is which source.
@@ -35,6 +35,13 @@ impl Remembered {
             }
         });
         self.writing.lock().unwrap_or_else(PoisonError::into_inner).push(writing);
+    }
+
+    /// What went wrong with a file that an earlier run had read.
+    pub(super) fn known_failure(&self, outcome: &FileOutcome) -> Option<String> {
+        let identity = outcome.identity.as_ref()?;
+        let is_known = matches!(outcome.ended, Ended::KnownAlready);
+        is_known.then(|| self.ledger.source(&identity.source_id).ok()??.failure)?
     }
 
     /// Waits until all that was heard is written.

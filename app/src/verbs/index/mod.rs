@@ -26,7 +26,7 @@ use crate::terminal::{counted, escaped};
 /// Index video files, so that they can be searched
 ///
 /// Takes files, directories (with everything below them) and patterns, in any container and codec
-/// that GStreamer plays. What is indexed already is skipped, also under another name. After Ctrl-C,
+/// that `GStreamer` plays. What is indexed already is skipped, also under another name. After Ctrl-C,
 /// or a crash, the same command goes on where it stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -67,7 +67,7 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     if found.files.is_empty() {
         bail!("there is nothing to index");
     }
-    report.skipped(&found.skipped);
+    Report::skipped(&found.skipped);
     let model = Arc::new(house.open_model()?);
     let store = house.open_store(&model).await?;
     let work = Work { house, store: &store, model, cancel: &cancel, force: args.force };
@@ -131,7 +131,7 @@ impl Work<'_> {
 
         let earlier = Arc::new(Remembered::new(self.store.ledger.clone(), self.force));
         let (archive, stage) = self.house.archive(&self.model, topic.clone(), earlier.clone())?;
-        let board = Arc::new(Board::new(&found.files, committed));
+        let board = Arc::new(Board::new(&found.files, committed, earlier.clone()));
         let on_event = {
             let (board, earlier) = (board.clone(), earlier.clone());
             Arc::new(move |event: footage_pipeline::Event<'_>| {

@@ -54,7 +54,7 @@ impl Report {
     }
 
     /// Files in directories that do not look like video.
-    pub(super) fn skipped(&self, paths: &[PathBuf]) {
+    pub(super) fn skipped(paths: &[PathBuf]) {
         if let Some(first) = paths.first() {
             let files = counted(paths.len() as u64, "file");
             let such = called(first);
@@ -109,9 +109,10 @@ impl Report {
     }
 }
 
-/// How a file ended, in a line.
-pub(super) fn line_of(outcome: &FileOutcome) -> String {
-    format!("{}: {}", called(outcome.file.path()), said_of(outcome))
+/// How a file ended, in a line; with what went wrong with it in an earlier run.
+pub(super) fn line_of(outcome: &FileOutcome, failure: Option<&str>) -> String {
+    let failure = failure.map(|failure| format!("; it {}", escaped(failure)));
+    format!("{}: {}{}", called(outcome.file.path()), said_of(outcome), failure.unwrap_or_default())
 }
 
 fn said_of(outcome: &FileOutcome) -> String {

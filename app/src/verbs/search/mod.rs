@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::ArgGroup;
-use footage_clip::{ClipId, RgbFrame};
+use footage_clip::{ClipId, RgbFrame, SourceRecord};
 use footage_index::FindClips;
 use footage_search::{Answer, Found, Play, Query, QueryError, Wanted, find_moments};
 
@@ -60,7 +60,7 @@ pub(crate) struct Args {
     /// Most moments to show [setting: search.limit]
     #[arg(long, short = 'n', value_name = "N")]
     limit: Option<usize>,
-    /// Least confidence of a match, 0 to 1; 0 is the same as --all [setting: search.min_confidence]
+    /// Least confidence of a match, 0 to 1; 0 is the same as --all [setting: `search.min_confidence`]
     #[arg(long, value_name = "P")]
     min_confidence: Option<f32>,
     /// Show the nearest moments too where they are no match
@@ -129,8 +129,12 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     // What is typed wrong is said before anything is loaded.
     let query = args.query()?;
     let store = house.open_existing_store().await?;
-    let sources = store.known_sources(args.since.is_some() || args.is_of_wall_clock()).await?;
-    let filter = args.filter(&sources)?;
+    let records = store.ledger.sources()?;
+    let filter = args.filter(&records)?;
+    let is_meant = |record: &SourceRecord| {
+        filter.sources.is_empty() || filter.sources.contains(&record.source_id)
+    };
+    let sources = store.known(records.into_iter().filter(is_meant), filter.utc.is_some()).await?;
     let model = house.open_model()?;
     let asked = query.ask(&model, &store.index).await?;
     let search = &house.settings.search;

@@ -3,19 +3,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail, ensure};
-use footage_clip::SourceId;
+use footage_clip::{SourceId, SourceRecord};
 use footage_index::{Filter, MediaRange, UtcRange};
-use footage_search::KnownSource;
 
 use super::Args;
 use crate::when::When;
 
 impl Args {
-    pub(super) fn is_of_wall_clock(&self) -> bool {
-        [self.from, self.to].into_iter().flatten().any(|when| matches!(when, When::Utc(_)))
-    }
-
-    pub(super) fn filter(&self, known: &[KnownSource]) -> Result<Filter> {
+    pub(super) fn filter(&self, known: &[SourceRecord]) -> Result<Filter> {
         let mut sources = Vec::new();
         for wanted in &self.source {
             sources.extend(named(wanted, known)?);
@@ -27,13 +22,13 @@ impl Args {
 }
 
 /// The sources that a person means: the one with this id, or all with this name or path.
-pub(crate) fn named(wanted: &str, known: &[KnownSource]) -> Result<Vec<SourceId>> {
-    let is_meant = |source: &&KnownSource| {
-        let record = &source.record;
+pub(crate) fn named(wanted: &str, known: &[SourceRecord]) -> Result<Vec<SourceId>> {
+    let is_meant = |record: &&SourceRecord| {
         let path = record.media.as_ref().map(|media| media.path.as_str());
         record.source_id.as_str() == wanted || record.name == wanted || path == Some(wanted)
     };
-    let meant: Vec<_> = known.iter().filter(is_meant).map(|s| s.record.source_id.clone()).collect();
+    let meant: Vec<_> =
+        known.iter().filter(is_meant).map(|record| record.source_id.clone()).collect();
     ensure!(
         !meant.is_empty(),
         "no source has the id, name or path `{wanted}`: `footage source list` shows what there is"
@@ -81,24 +76,24 @@ fn since(ago: Duration) -> UtcRange {
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Option<When> {
-        Some(text.parse().unwrap())
+    fn at(text: &str) -> When {
+        text.parse().unwrap()
     }
 
     #[test]
     fn times_of_one_kind_make_a_range() {
-        let (media, utc) = times(of("1:00"), None).unwrap();
+        let (media, utc) = times(Some(at("1:00")), None).unwrap();
         assert_eq!(media.unwrap().from_ns, Some(60_000_000_000));
         assert_eq!(utc, None);
-        let (media, utc) = times(None, of("1970-01-02")).unwrap();
+        let (media, utc) = times(None, Some(at("1970-01-02"))).unwrap();
         assert_eq!(media, None);
         assert_eq!(utc.unwrap().to_us, Some(86_400_000_000));
     }
 
     #[test]
     fn times_of_two_kinds_or_in_the_wrong_order_are_refused() {
-        assert!(times(of("1:00"), of("1970-01-02")).is_err());
-        assert!(times(of("2:00"), of("1:00")).is_err());
-        assert!(times(of("1970-01-02"), of("1970-01-01")).is_err());
+        assert!(times(Some(at("1:00")), Some(at("1970-01-02"))).is_err());
+        assert!(times(Some(at("2:00")), Some(at("1:00"))).is_err());
+        assert!(times(Some(at("1970-01-02")), Some(at("1970-01-01"))).is_err());
     }
 }
