@@ -84,13 +84,14 @@ mod tests {
         Ok(())
     }
 
+    type Form<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
+
     #[test]
     fn composed_forms_have_the_gradient_of_their_difference_quotient() -> Result<()> {
         let at = sample()?;
         let (ones, zeros) =
             (Tensor::ones(4, at.dtype(), at.device())?, Tensor::zeros(4, at.dtype(), at.device())?);
         let pick = sample()?.sqr()?;
-        type Form<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
         let forms: [Form<'_>; 3] = [
             &|xs| Ops::Composed.layer_norm(xs, &ones, &zeros, 1e-5),
             &|xs| Ops::Composed.softmax(xs),

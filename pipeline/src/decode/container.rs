@@ -172,7 +172,7 @@ mod tests {
         look(&mut Cursor::new(bytes), bytes.len() as u64).unwrap()
     }
 
-    fn mp4_box(name: &[u8; 4], content: usize) -> Vec<u8> {
+    fn mp4_box(name: [u8; 4], content: usize) -> Vec<u8> {
         let mut bytes = (8 + content as u32).to_be_bytes().to_vec();
         bytes.extend(name);
         bytes.resize(8 + content, 0);
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_whole_mp4_is_whole_and_half_of_it_is_not() {
-        let whole = [mp4_box(b"ftyp", 8), mp4_box(b"moov", 20), mp4_box(b"mdat", 100)].concat();
+        let whole = [mp4_box(*b"ftyp", 8), mp4_box(*b"moov", 20), mp4_box(*b"mdat", 100)].concat();
         let expected = Mp4 { has_table_of_contents: true, has_content: true, ..Mp4::default() };
         assert_eq!(
             looked(&whole),
@@ -189,18 +189,18 @@ mod tests {
         );
         assert!(looked(&whole[..80]).is_cut_short);
         assert_eq!(looked(&whole[..44]).mp4, Some(Mp4 { has_content: false, ..expected }));
-        let unfinished = [mp4_box(b"ftyp", 8), mp4_box(b"mdat", 100)].concat();
+        let unfinished = [mp4_box(*b"ftyp", 8), mp4_box(*b"mdat", 100)].concat();
         assert_eq!(looked(&unfinished).mp4, Some(Mp4 { has_table_of_contents: false, ..expected }));
     }
 
     #[test]
     fn still_pictures_and_encrypted_ones_are_told_apart() {
-        let mut avif = mp4_box(b"ftyp", 8);
+        let mut avif = mp4_box(*b"ftyp", 8);
         avif[8..12].copy_from_slice(b"avif");
         assert!(looked(&avif).mp4.unwrap().is_still);
-        let mut moov = mp4_box(b"moov", 20);
+        let mut moov = mp4_box(*b"moov", 20);
         moov[12..16].copy_from_slice(b"encv");
-        let encrypted = [mp4_box(b"ftyp", 8), moov].concat();
+        let encrypted = [mp4_box(*b"ftyp", 8), moov].concat();
         assert!(looked(&encrypted).mp4.unwrap().is_encrypted);
     }
 
