@@ -144,12 +144,6 @@ impl Coverage {
         self.runs.iter().filter(|run| which(run.state)).map(|run| run.clips).sum()
     }
 
-    /// Start and end of everything entered.
-    pub fn extent(&self) -> Option<Span> {
-        let start = self.runs.first()?.first_ns;
-        Some(Span::new(start, self.runs.iter().map(|run| run.span().end_ns).max()?))
-    }
-
     /// Time covered within `window`. An instant that several clips share counts once, for the best
     /// of their states.
     pub fn summary(&self, window: Span) -> CoverageSummary {

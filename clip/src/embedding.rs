@@ -60,16 +60,6 @@ impl Embedding {
         debug_assert_eq!(self.dim(), other.dim(), "embeddings of different models");
         self.0.iter().zip(&other.0).map(|(a, b)| a * b).sum()
     }
-
-    /// The mean direction of several embeddings; none when they cancel out or there are none.
-    pub fn mean<'a>(embeddings: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
-        let mut embeddings = embeddings.into_iter();
-        let mut sum = embeddings.next()?.0.to_vec();
-        for embedding in embeddings {
-            sum.iter_mut().zip(&embedding.0).for_each(|(sum, value)| *sum += value);
-        }
-        Self::normalise(sum).ok()
-    }
 }
 
 impl Serialize for Embedding {

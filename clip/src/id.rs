@@ -199,6 +199,19 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_written_otherwise_derives_the_same_id() {
+        let source = SourceId::try_new("gate").unwrap();
+        let model = Fingerprint::of_hash(&blake3::hash(b"a"));
+        let id = |rate: &str| {
+            let window = WindowSpec::try_new(8, 4, rate.parse().unwrap()).unwrap();
+            ClipId::derive(&source, 5, &window, &model).to_string()
+        };
+        for rate in ["2", "2/1", "4/2"] {
+            assert_eq!(id(rate), "636842ed-758b-5bc7-adb4-ec1c1b08d8f6", "{rate}");
+        }
+    }
+
+    #[test]
     fn source_ids_are_safe_in_paths_and_keys() {
         assert!(SourceId::try_new("gate-2.west_A").is_ok());
         for bad in ["", "../x", ".hidden", "a b", "a/b", "a\0", &"x".repeat(129)] {

@@ -44,6 +44,9 @@ pub struct SourceRecord {
     /// Length in nanoseconds of media time, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ns: Option<u64>,
+    /// What of its footage was decoded: `all`, `keyframes` alone, or either as it goes (`auto`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoded: Option<String>,
     /// When it was first seen, in seconds since the Unix epoch.
     pub added_unix_s: u64,
     /// The model its clips are embedded by.

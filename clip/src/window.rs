@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::NANOS_PER_SECOND;
 
-/// Sampled frames per second, as a fraction. Slot `k` of the sampling grid begins at `k / rate`
-/// seconds of media time.
+/// Sampled frames per second, as a fraction in lowest terms, so that rates which are equal are one
+/// rate. Slot `k` of the sampling grid begins at `k / rate` seconds of media time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Rate {
@@ -32,17 +32,32 @@ pub enum WindowError {
         /// Frames in a clip.
         length: usize,
     },
-    /// A sampling rate that is no positive fraction.
-    #[error("`{0}` is no sampling rate: write frames per second as `2`, `0.5` or `30000/1001`")]
+    /// A sampling rate that is no fraction within bounds.
+    #[error(
+        "`{0}` is no sampling rate: write frames per second as `2`, `0.5` or `30000/1001`, from \
+         1/{longest_s} to {most}",
+        longest_s = Rate::LONGEST_S,
+        most = Rate::MOST
+    )]
     Rate(String),
 }
 
 impl Rate {
-    /// `num / den` frames per second; at most 1000.
+    /// Most frames per second.
+    pub const MOST: u32 = 1000;
+    /// Most seconds from one frame to the next.
+    pub const LONGEST_S: u32 = 3600;
+
+    /// `num / den` frames per second: [`Self::MOST`] at most, one in [`Self::LONGEST_S`] at least,
+    /// in numbers that a fraction of `GStreamer` can hold.
     pub fn try_new(num: u32, den: u32) -> Result<Self, WindowError> {
         let refused = || WindowError::Rate(format!("{num}/{den}"));
-        let (num, den) = NonZeroU32::new(num).zip(NonZeroU32::new(den)).ok_or_else(refused)?;
-        if u64::from(num.get()) > 1000 * u64::from(den.get()) {
+        let divisor = gcd(num, den).max(1);
+        let part = |whole: u32| NonZeroU32::new(whole / divisor).filter(|n| n.get() <= FRACTION);
+        let (num, den) = part(num).zip(part(den)).ok_or_else(refused)?;
+        let (frames, seconds) = (u64::from(num.get()), u64::from(den.get()));
+        if frames > u64::from(Self::MOST) * seconds || seconds > u64::from(Self::LONGEST_S) * frames
+        {
             return Err(refused());
         }
         Ok(Self { num, den })
@@ -96,11 +111,12 @@ impl FromStr for Rate {
             return Err(refused());
         }
         // Thousandths are exact enough for a rate somebody typed.
-        let thousandths = (per_second * 1000.0).round() as u32;
-        let divisor = gcd(thousandths, 1000);
-        Self::try_new(thousandths / divisor, 1000 / divisor)
+        Self::try_new((per_second * 1000.0).round() as u32, 1000)
     }
 }
+
+/// The largest number on either side of a fraction of `GStreamer`.
+const FRACTION: u32 = i32::MAX.unsigned_abs();
 
 fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
@@ -268,8 +284,30 @@ mod tests {
         assert_eq!("2".parse(), Rate::try_new(2, 1));
         assert_eq!("0.5".parse(), Rate::try_new(1, 2));
         assert_eq!("30000/1001".parse(), Rate::try_new(30000, 1001));
-        for bad in ["0", "-1", "x", "1/0", "NaN", "1e9", ""] {
+        for bad in ["0", "-1", "x", "1/0", "0/0", "NaN", "1e9", ""] {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_that_are_equal_are_one_rate() {
+        for (same, lowest) in [("4/2", "2/1"), ("60000/2002", "30000/1001"), ("0.5", "1/2")] {
+            let rate: Rate = same.parse().unwrap();
+            assert_eq!(rate, lowest.parse().unwrap());
+            assert_eq!(rate.to_string(), lowest);
+        }
+        let huge = Rate::try_new(3_000_000_000, 1_500_000_000).unwrap();
+        assert_eq!((huge.num(), huge.den()), (2, 1));
+    }
+
+    #[test]
+    fn rates_end_where_those_of_the_elements_do() {
+        for fits in ["1/3600", "1000/1", "2147483647/2147483646"] {
+            assert!(fits.parse::<Rate>().is_ok(), "{fits}");
+        }
+        for beyond in ["1/3601", "1/7200", "1001/1", "4000000000/4000000001"] {
+            let error = beyond.parse::<Rate>().unwrap_err().to_string();
+            assert!(error.contains(beyond) && error.contains("from 1/3600 to 1000"), "{error}");
         }
     }
 

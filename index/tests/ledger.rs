@@ -31,6 +31,7 @@ fn source(id: &str) -> SourceRecord {
         stamp: None,
         content_hash: None,
         duration_ns: Some(60_000_000_000),
+        decoded: None,
         added_unix_s: 1_700_000_000,
         model: clip.model,
         window: clip.window,
@@ -60,8 +61,6 @@ fn what_was_entered_is_there_when_opened_again() {
     let coverage = ledger.coverage(&source_id("gate")).unwrap();
     assert_eq!(coverage.runs().len(), 1);
     assert_eq!(coverage.clips(|state| state == ClipState::Indexed), 50);
-    assert_eq!(ledger.checkpoint(&source_id("gate")).unwrap(), Some(Span::new(196, 204)));
-    assert_eq!(ledger.checkpoint(&source_id("hall")).unwrap(), None);
     let gated = ledger.coverage(&source_id("yard")).unwrap();
     assert_eq!(gated.state_of(12), Some(ClipState::Gated));
 }
@@ -129,7 +128,32 @@ fn a_file_that_is_no_ledger_is_reported() {
     let folder = TempDir::new().unwrap();
     fs_err::write(folder.path().join("ledger.redb"), vec![7; 5000]).unwrap();
     let refused = Ledger::open(folder.path()).unwrap_err();
-    assert!(matches!(refused, LedgerError::Failed { .. }), "{refused}");
+    assert!(matches!(refused, LedgerError::Damaged { .. }), "{refused}");
+}
+
+#[test]
+fn a_ledger_whose_making_was_interrupted_is_made_anew() {
+    let folder = TempDir::new().unwrap();
+    let unfinished = folder.path().join("ledger.redb.new");
+    fs_err::write(&unfinished, vec![0; 5000]).unwrap();
+
+    let ledger = Ledger::open(folder.path()).unwrap();
+
+    assert!(!unfinished.exists());
+    ledger.enter(&[source("gate")], &[]).unwrap();
+    drop(ledger);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(ledger.sources().unwrap(), [source("gate")]);
+}
+
+#[test]
+fn a_ledger_is_made_beside_its_place() {
+    let folder = TempDir::new().unwrap();
+    // Nothing can be made there.
+    fs_err::create_dir(folder.path().join("ledger.redb.new")).unwrap();
+    let failed = Ledger::open(folder.path()).unwrap_err();
+    assert!(matches!(failed, LedgerError::Failed { .. }), "{failed}");
+    assert!(!folder.path().join("ledger.redb").exists());
 }
 
 #[tokio::test]
@@ -241,4 +265,29 @@ proptest! {
         }
         prop_assert_eq!(coverage[0].clips(|_| true), best.len() as u64);
     }
+}
+
+#[test]
+fn a_damaged_ledger_is_an_error_of_one_line_whatever_the_damage() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path().join("ledger.redb");
+    let ledger = Ledger::open(folder.path()).unwrap();
+    ledger.enter(&[source("gate")], &[]).unwrap();
+    drop(ledger);
+    let whole = fs_err::read(&at).unwrap();
+    let damages = [
+        whole[..whole.len() / 2].to_vec(),
+        whole[..4096].to_vec(),
+        vec![0; whole.len()],
+        [vec![0x5a; 4096], whole[4096..].to_vec()].concat(),
+        [whole[..4096].to_vec(), vec![0x5a; whole.len() - 4096]].concat(),
+    ];
+    for (at_damage, damage) in damages.into_iter().enumerate() {
+        fs_err::write(&at, damage).unwrap();
+        let told = Ledger::open(folder.path()).unwrap_err().to_string();
+        assert_eq!(told.lines().count(), 1, "{at_damage}: {told}");
+        assert!(told.contains("index again"), "{at_damage}: {told}");
+    }
+    fs_err::write(&at, whole).unwrap();
+    assert!(Ledger::open(folder.path()).unwrap().source(&source_id("gate")).unwrap().is_some());
 }

@@ -2,6 +2,8 @@
 
 use footage_clip::WindowSpec;
 
+use crate::rate::{least_rate, most_rate};
+
 /// Media type of clips. Its caps have `length`, `stride` and `rate`, and every field of the frames'
 /// caps but the framerate.
 pub const CLIP_MEDIA_TYPE: &str = "video/x-footage-clip";
@@ -18,10 +20,7 @@ pub(crate) fn any_clips() -> gst::Caps {
         .any_features()
         .field("length", gst::IntRange::new(1, 1024))
         .field("stride", gst::IntRange::new(1, 1024))
-        .field(
-            "rate",
-            gst::FractionRange::new(gst::Fraction::new(1, 3600), gst::Fraction::new(1000, 1)),
-        )
+        .field("rate", gst::FractionRange::new(least_rate(), most_rate()))
         .build()
 }
 
@@ -52,7 +51,7 @@ fn rate_field(spec: &WindowSpec) -> gst::Fraction {
     gst::Fraction::new(field(spec.rate().num()), field(spec.rate().den()))
 }
 
-/// Lengths are at most 1024, and rates came from a `GstFraction`.
+/// Lengths are at most 1024, and the numbers of a rate fit a `GstFraction`.
 fn field(number: impl TryInto<i32>) -> i32 {
     number.try_into().unwrap_or(i32::MAX)
 }

@@ -1,4 +1,4 @@
-//! The property that both elements have: sampled frames per second.
+//! The property that both elements have: sampled frames per second, within the bounds of [`Rate`].
 
 use footage_clip::{Rate, WindowError};
 use gst::glib;
@@ -9,12 +9,20 @@ pub(crate) fn default_rate() -> gst::Fraction {
     gst::Fraction::new(2, 1)
 }
 
+pub(crate) fn least_rate() -> gst::Fraction {
+    gst::Fraction::new(1, Rate::LONGEST_S.cast_signed())
+}
+
+pub(crate) fn most_rate() -> gst::Fraction {
+    gst::Fraction::new(Rate::MOST.cast_signed(), 1)
+}
+
 pub(crate) fn rate_property() -> glib::ParamSpec {
     gst::ParamSpecFraction::builder("rate")
         .nick("Rate")
         .blurb("Sampled frames per second of media time; slot k of the grid begins at k / rate")
-        .minimum(gst::Fraction::new(1, 3600))
-        .maximum(gst::Fraction::new(1000, 1))
+        .minimum(least_rate())
+        .maximum(most_rate())
         .default_value(default_rate())
         .mutable_ready()
         .build()

@@ -57,6 +57,7 @@ pub(crate) fn source(id: &str, stretches: &[Vec<(Span, ClipState)>]) -> KnownSou
         stamp: None,
         content_hash: None,
         duration_ns: None,
+        decoded: None,
         added_unix_s: 0,
         model: model(),
         window: window(),

@@ -269,6 +269,7 @@ fn source_of(clip: &ClipRecord) -> SourceRecord {
         stamp: None,
         content_hash: None,
         duration_ns: None,
+        decoded: None,
         added_unix_s: 1_700_000_000,
         model: clip.model.clone(),
         window: clip.window,

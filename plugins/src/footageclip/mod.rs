@@ -52,7 +52,7 @@ mod imp;
 mod settings;
 mod stream;
 
-pub use settings::Partial;
+pub use settings::{LONGEST_GAP, Partial};
 
 glib::wrapper! {
     /// See the [module documentation](self).

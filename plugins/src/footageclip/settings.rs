@@ -1,5 +1,7 @@
 //! What the user set.
 
+use std::time::Duration;
+
 use footage_clip::{NANOS_PER_SECOND, PartialClip, WindowError, WindowSpec};
 use gst::glib;
 use gst::prelude::*;
@@ -52,6 +54,9 @@ pub(super) enum SettingsError {
     )]
     Gap { max_gap_s: u64, rate: String, frames: u64 },
 }
+
+/// The most that `max-gap` may be.
+pub const LONGEST_GAP: Duration = Duration::from_secs(3600);
 
 /// Frame references in the clips that fill the longest gap: 48 MiB of them.
 const MAX_FILL: u64 = 1 << 20;
@@ -108,7 +113,7 @@ impl Settings {
                     "Media time between two sampled frames, in nanoseconds, beyond which the stream \
                      counts as interrupted; never less than two slots",
                 )
-                .maximum(3600 * NANOS_PER_SECOND)
+                .maximum(LONGEST_GAP.as_secs() * NANOS_PER_SECOND)
                 .default_value(default.max_gap_ns)
                 .mutable_ready()
                 .build(),

@@ -1,6 +1,8 @@
 //! What the elements agree on with their neighbours.
 
+use footage_clip::Rate;
 use gst::prelude::*;
+use gstfootage::footageclip::LONGEST_GAP;
 
 use crate::rig::{Rig, SMALL};
 
@@ -100,6 +102,24 @@ fn registering_twice_is_fine() {
     for name in ["footagesample", "footageclip"] {
         let factory = gst::ElementFactory::find(name).unwrap();
         assert_eq!(factory.metadata("klass").unwrap(), "Filter/Video");
+    }
+}
+
+#[test]
+fn the_bounds_that_programs_are_told_are_those_of_the_properties() {
+    gstfootage::register_static().unwrap();
+    let clip = gst::ElementFactory::make("footageclip").build().unwrap();
+    let max_gap = clip.find_property("max-gap").unwrap();
+    let max_gap = max_gap.downcast_ref::<gst::glib::ParamSpecUInt64>().unwrap();
+    assert_eq!(u128::from(max_gap.maximum()), LONGEST_GAP.as_nanos());
+    for name in ["footageclip", "footagesample"] {
+        let element = gst::ElementFactory::make(name).build().unwrap();
+        for (num, den) in [(1, Rate::LONGEST_S), (Rate::MOST, 1)] {
+            Rate::try_new(num, den).unwrap();
+            let fraction = gst::Fraction::new(num.cast_signed(), den.cast_signed());
+            element.set_property("rate", fraction);
+            assert_eq!(element.property::<gst::Fraction>("rate"), fraction);
+        }
     }
 }
 
