@@ -94,12 +94,12 @@ pub enum IndexError {
     },
     /// What lies there cannot be read.
     #[error(
-        "index in {} is damaged: {cause}: move that folder away and index again, or restore it from \
-         a copy",
+        "index in {} is damaged: {cause}: restore it from a copy, or move that whole folder away \
+         and index again",
         at.display()
     )]
     Damaged {
-        /// The folder or file.
+        /// The collection's folder: its ledger lies there too, and must not outlive its clips.
         at: PathBuf,
         /// What is wrong with it.
         cause: String,

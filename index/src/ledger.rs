@@ -12,10 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use footage_clip::{ClipState, Coverage, CoverageRecord, FileStamp, SourceId, SourceRecord, Span};
+use fs_err as fs;
 use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-const FILE: &str = "ledger.redb";
+use crate::opening::guarded;
+
+/// The ledger's name in a collection's folder.
+pub(crate) const FILE: &str = "ledger.redb";
 /// Format of the tables. A ledger of this one and every earlier one can be opened.
 const FORMAT: u64 = 1;
 /// The database would take a gigabyte if it were not told otherwise.
@@ -48,6 +52,17 @@ pub enum LedgerError {
     /// The disk is full. Nothing of the call was entered.
     #[error("disk is full: {} cannot be written: free some space there and run again", .0.display())]
     NoSpace(PathBuf),
+    /// What it holds makes no sense.
+    #[error(
+        "ledger {} is damaged ({cause}): restore its folder from a copy, or move that whole folder away and index again",
+        at.display()
+    )]
+    Damaged {
+        /// The file.
+        at: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The database failed, or what it holds cannot be read.
     #[error("ledger {} failed while {doing}: {cause}", at.display())]
     Failed {
@@ -96,12 +111,26 @@ impl Ledger {
     /// process at a time.
     pub fn open(folder: &Path) -> Result<Self, LedgerError> {
         let at = folder.join(FILE);
-        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(&at);
+        let opened = guarded(|| Self::open_unguarded(folder, &at));
+        opened.unwrap_or_else(|cause| Err(LedgerError::Damaged { at, cause }))
+    }
+
+    fn open_unguarded(folder: &Path, at: &Path) -> Result<Self, LedgerError> {
+        let at = at.to_owned();
+        let damaged = |cause: String| LedgerError::Damaged { at: at.clone(), cause };
+        let opened = make_if_absent(folder, &at)
+            .and_then(|()| Database::builder().set_cache_size(CACHE_BYTES).open(&at));
         let database = opened.map_err(|error| match error {
             redb::DatabaseError::DatabaseAlreadyOpen => LedgerError::InUse(at.clone()),
+            redb::DatabaseError::Storage(redb::StorageError::Corrupted(cause)) => damaged(cause),
+            redb::DatabaseError::Storage(redb::StorageError::Io(error))
+                if error.kind() == std::io::ErrorKind::InvalidData =>
+            {
+                damaged(error.to_string())
+            }
             other => failed("opening it", &at, &other.into()),
         })?;
-        let ledger = Self { database: Arc::new(database), at };
+        let ledger = Self { database: Arc::new(database), at: at.clone() };
         ledger.write("opening it", |transaction| {
             for table in [SOURCES, FILES] {
                 transaction.open_table(table)?;
@@ -195,13 +224,15 @@ impl Ledger {
         })
     }
 
-    /// The clip of a source that was entered last in its order: where indexing it goes on. Clips of
-    /// a source are entered in their order, so all before it are entered too.
-    pub fn checkpoint(&self, source_id: &SourceId) -> Result<Option<Span>, LedgerError> {
-        self.read("reading a checkpoint", |transaction| {
+    /// Clips entered as indexed, of all sources.
+    pub fn indexed_clips(&self) -> Result<u64, LedgerError> {
+        self.read("counting clips", |transaction| {
             let table = transaction.open_table(CLIPS)?;
-            let last = table.range(of_source(source_id))?.next_back().transpose()?;
-            Ok(last.map(|(key, value)| Span::new(key.value().1, value.value().0)))
+            let mut count = 0;
+            for row in table.iter()? {
+                count += u64::from(read_state(row?.1.value().1)? == ClipState::Indexed);
+            }
+            Ok(count)
         })
     }
 
@@ -287,6 +318,24 @@ impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ledger").field("at", &self.at).finish_non_exhaustive()
     }
+}
+
+/// Makes an empty database where there is none: beside its place first, because one that a kill
+/// left half made could never be opened.
+fn make_if_absent(folder: &Path, at: &Path) -> Result<(), redb::DatabaseError> {
+    let unfinished = folder.join(format!("{FILE}.new"));
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    if at.try_exists()? {
+        return Ok(());
+    }
+    drop(Database::create(&unfinished)?);
+    fs::File::open(&unfinished)?.sync_all()?;
+    fs::rename(&unfinished, at)?;
+    fs::File::open(folder)?.sync_all()?;
+    Ok(())
 }
 
 fn enter_source(transaction: &WriteTransaction, given: &SourceRecord) -> Result<(), Cause> {

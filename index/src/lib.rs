@@ -21,6 +21,7 @@ mod error;
 mod filter;
 mod ledger;
 mod memory;
+mod opening;
 mod remove;
 
 use async_trait::async_trait;
@@ -32,6 +33,7 @@ pub use error::{IndexError, Refusal};
 pub use filter::{Filter, MediaRange, UtcRange};
 pub use ledger::{KnownFile, Ledger, LedgerError};
 pub use memory::MemoryIndex;
+pub use opening::OPENING_THREAD;
 pub use remove::{RemoveError, Removed, finish_removals, remove_source};
 
 /// Takes clips in.

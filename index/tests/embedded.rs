@@ -1,15 +1,17 @@
 //! What an index in a folder promises beyond the contract: it survives, and it guards its folder.
 
+#![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use footage_clip::{ClipId, SourceId};
+use footage_clip::{ClipId, FileStamp, SourceId};
 use footage_index::contract::{Fixture, clips, collection, direction};
 use footage_index::{
-    EmbeddedIndex, EmbeddedSettings, Filter, FindClips, IndexError, KeepClips, Ledger, LedgerError,
-    Manifest, With,
+    EmbeddedIndex, EmbeddedSettings, Filter, FindClips, IndexError, KeepClips, KnownFile, Ledger,
+    LedgerError, Manifest, With,
 };
 use tempfile::TempDir;
 
@@ -34,8 +36,24 @@ async fn open(data: &Path, dim: usize) -> Result<EmbeddedIndex, IndexError> {
     EmbeddedIndex::open(data, &collection(dim), small_graphs()).await
 }
 
+fn folder(data: &Path) -> PathBuf {
+    data.join("index").join(collection(8).model.fingerprint.as_str())
+}
+
 fn shard(data: &Path) -> PathBuf {
-    data.join("index").join(collection(8).model.fingerprint.as_str()).join("clips")
+    folder(data).join("clips")
+}
+
+fn manifest(data: &Path) -> PathBuf {
+    folder(data).join("manifest.json")
+}
+
+fn gate() -> SourceId {
+    SourceId::try_new("gate").unwrap()
+}
+
+async fn soon<R>(what: impl Future<Output = R>) -> R {
+    tokio::time::timeout(Duration::from_secs(120), what).await.expect("an end of this")
 }
 
 #[tokio::test]
@@ -54,8 +72,7 @@ async fn everything_is_still_there_when_opened_again() {
     assert_eq!(index.collection(), &collection(8));
     assert_eq!(index.find(&query, &Filter::default(), 100).await.unwrap(), before);
     assert_eq!(index.thumbnail(kept[3].clip_id).await.unwrap(), Some(vec![1, 2, 3]));
-    let filter = Filter::of_source(SourceId::try_new("gate").unwrap());
-    assert_eq!(index.count(&filter).await.unwrap(), 100);
+    assert_eq!(index.count(&Filter::of_source(gate())).await.unwrap(), 100);
 }
 
 #[tokio::test]
@@ -90,14 +107,75 @@ async fn graphs_are_built_unasked_in_a_quiet_moment() {
     let settings = EmbeddedSettings { optimize_idle: Duration::from_millis(50), ..small_graphs() };
     let collection = collection(64);
     let index = EmbeddedIndex::open(data.path(), &collection, settings).await.unwrap();
+    index.optimize_in_background().await.unwrap();
     index.keep(&clips(&collection, "gate", 500)).await.unwrap();
-    for _ in 0..400 {
-        if index.unindexed().await.unwrap() == 0 {
-            return;
+    in_graphs(&index).await;
+}
+
+#[tokio::test]
+async fn graphs_are_built_unasked_only_where_that_is_wanted() {
+    let data = TempDir::new().unwrap();
+    let settings = EmbeddedSettings {
+        optimize_after_clips: 1,
+        optimize_idle: Duration::ZERO,
+        ..small_graphs()
+    };
+    let collection = collection(64);
+    let index = EmbeddedIndex::open(data.path(), &collection, settings.clone()).await.unwrap();
+    index.keep(&clips(&collection, "gate", 500)).await.unwrap();
+    index.close().await.unwrap();
+
+    let index = EmbeddedIndex::open_existing(data.path(), settings).await.unwrap();
+    index.find(&direction(64, 9), &Filter::default(), 10).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(index.unindexed().await.unwrap(), 500);
+
+    index.optimize_in_background().await.unwrap();
+    in_graphs(&index).await;
+}
+
+async fn in_graphs(index: &EmbeddedIndex) {
+    soon(async {
+        while index.unindexed().await.unwrap() > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("{} clips are in no graph", index.unindexed().await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closing_at_once_does_not_wait_for_a_graph_and_loses_no_clip() {
+    const CLIPS: u64 = 20_000;
+    let data = TempDir::new().unwrap();
+    let settings = EmbeddedSettings { optimize_after_clips: 1, ..small_graphs() };
+    let collection = collection(64);
+    let index = EmbeddedIndex::open(data.path(), &collection, settings).await.unwrap();
+    index.keep(&clips(&collection, "gate", CLIPS)).await.unwrap();
+    index.optimize_in_background().await.unwrap();
+    let building = shard(data.path()).join("temp_segments");
+    soon(async {
+        while !fs_err::read_dir(&building).is_ok_and(|mut segments| segments.next().is_some()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+
+    assert!(index.end_optimizing(), "a run goes on");
+    index.close_at_once().await.unwrap();
+
+    let refused = open(data.path(), 64).await.unwrap_err();
+    assert!(matches!(refused, IndexError::InUse { .. }), "{refused}");
+    let reopened = soon(async {
+        loop {
+            match open(data.path(), 64).await {
+                Err(IndexError::InUse { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                opened => return opened.unwrap(),
+            }
+        }
+    });
+    assert_eq!(reopened.await.count(&Filter::default()).await.unwrap(), CLIPS);
 }
 
 #[tokio::test]
@@ -142,7 +220,7 @@ async fn another_model_is_refused_by_name_and_nothing_is_changed() {
 async fn what_a_newer_release_wrote_is_left_alone() {
     let data = TempDir::new().unwrap();
     open(data.path(), 8).await.unwrap().close().await.unwrap();
-    let manifest = shard(data.path()).with_file_name("manifest.json");
+    let manifest = manifest(data.path());
     let text = fs_err::read_to_string(&manifest).unwrap();
     fs_err::write(&manifest, text.replace("\"format\": 1", "\"format\": 2, \"shape\": []"))
         .unwrap();
@@ -156,11 +234,86 @@ async fn what_a_newer_release_wrote_is_left_alone() {
 async fn a_damaged_manifest_is_reported_and_not_overwritten() {
     let data = TempDir::new().unwrap();
     open(data.path(), 8).await.unwrap().close().await.unwrap();
-    let manifest = shard(data.path()).with_file_name("manifest.json");
+    let manifest = manifest(data.path());
     fs_err::write(&manifest, "{\"format\": 1").unwrap();
     let error = open(data.path(), 8).await.unwrap_err();
     assert!(matches!(error, IndexError::Damaged { .. }), "{error}");
     assert_eq!(fs_err::read_to_string(&manifest).unwrap(), "{\"format\": 1");
+}
+
+#[tokio::test]
+async fn an_index_that_its_ledger_claims_is_not_deleted_for_want_of_a_manifest() {
+    let data = TempDir::new().unwrap();
+    let index = open(data.path(), 8).await.unwrap();
+    index.keep(&clips(&collection(8), "gate", 5)).await.unwrap();
+    drop(Ledger::open(index.folder()).unwrap());
+    index.close().await.unwrap();
+    let copy = data.path().join("copy");
+    fs_err::rename(manifest(data.path()), &copy).unwrap();
+
+    let error = open(data.path(), 8).await.unwrap_err();
+    let sought = EmbeddedIndex::open_existing(data.path(), small_graphs()).await.unwrap_err();
+
+    let cause = "its manifest.json is missing".into();
+    assert_eq!(error, IndexError::Damaged { at: folder(data.path()), cause });
+    assert_eq!(sought, error);
+    assert!(error.to_string().contains("restore it from a copy, or move that whole"), "{error}");
+    fs_err::rename(&copy, manifest(data.path())).unwrap();
+    let index = open(data.path(), 8).await.unwrap();
+    assert_eq!(index.count(&Filter::default()).await.unwrap(), 5);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_manifest_that_cannot_be_looked_at_is_not_taken_for_missing() {
+    let data = TempDir::new().unwrap();
+    let index = open(data.path(), 8).await.unwrap();
+    index.keep(&clips(&collection(8), "gate", 5)).await.unwrap();
+    index.close().await.unwrap();
+    let (manifest, copy) = (manifest(data.path()), data.path().join("copy"));
+    fs_err::rename(&manifest, &copy).unwrap();
+    fs_err::os::unix::fs::symlink(&manifest, &manifest).unwrap();
+
+    let error = open(data.path(), 8).await.unwrap_err();
+
+    assert!(matches!(error, IndexError::Failed { .. }), "{error}");
+    fs_err::rename(&copy, &manifest).unwrap();
+    let index = open(data.path(), 8).await.unwrap();
+    assert_eq!(index.count(&Filter::default()).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn a_damaged_index_moved_away_whole_makes_room_for_a_new_one() {
+    let damages: [fn(&Path); 3] = [
+        |shard| fs_err::remove_dir_all(shard).unwrap(),
+        |shard| fs_err::remove_dir_all(shard.join("segments")).unwrap(),
+        |shard| fs_err::write(shard.join("edge_config.json"), "{").unwrap(),
+    ];
+    for damage in damages {
+        let data = TempDir::new().unwrap();
+        let index = open(data.path(), 8).await.unwrap();
+        index.keep(&clips(&collection(8), "gate", 5)).await.unwrap();
+        let stamp = FileStamp { size_bytes: 12, modified_unix_ns: 5 };
+        let file = KnownFile { stamp, source_id: gate() };
+        Ledger::open(index.folder()).unwrap().remember_file("a.mp4", &file).unwrap();
+        index.close().await.unwrap();
+        damage(&shard(data.path()));
+
+        let error = open(data.path(), 8).await.unwrap_err();
+
+        let IndexError::Damaged { at, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(*at, folder(data.path()));
+        fs_err::rename(at, at.with_extension("damaged")).unwrap();
+        let sought = EmbeddedIndex::open_existing(data.path(), small_graphs()).await;
+        assert_eq!(sought.unwrap_err(), IndexError::Absent(data.path().to_owned()));
+        let index = open(data.path(), 8).await.unwrap();
+        let ledger = Ledger::open(index.folder()).unwrap();
+        assert_eq!(ledger.known_file("a.mp4").unwrap(), None);
+        index.keep(&clips(&collection(8), "gate", 3)).await.unwrap();
+        assert_eq!(index.count(&Filter::default()).await.unwrap(), 3);
+    }
 }
 
 #[tokio::test]
@@ -192,19 +345,31 @@ async fn half_built_segments_and_half_made_indexes_are_cleared_away() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_nearly_full_is_not_written_to() {
+async fn a_disk_that_is_nearly_full_takes_no_clips_but_can_be_searched_and_cleared() {
     let data = TempDir::new().unwrap();
     let index = open(data.path(), 8).await.unwrap();
     index.keep(&clips(&collection(8), "gate", 5)).await.unwrap();
     index.close().await.unwrap();
     let settings = EmbeddedSettings { min_free_bytes: u64::MAX / 4, ..small_graphs() };
-    let error = EmbeddedIndex::open(data.path(), &collection(8), settings).await.unwrap_err();
+    let index = EmbeddedIndex::open(data.path(), &collection(8), settings.clone()).await.unwrap();
+
+    let error = index.keep(&clips(&collection(8), "yard", 5)).await.unwrap_err();
+
     let IndexError::NoSpace { available_mib, needed_mib, .. } = &error else {
         panic!("{error}");
     };
     assert!(available_mib < needed_mib);
     assert!(error.to_string().contains("free some space"), "{error}");
-    let index = open(data.path(), 8).await.unwrap();
-    let stored = index.ids(&SourceId::try_new("gate").unwrap(), None, 10).await.unwrap();
+    let stored = index.ids(&gate(), None, 10).await.unwrap();
     assert_eq!(index.get(&stored, With::ALL).await.unwrap().len(), 5);
+    let query = direction(8, 9);
+    assert_eq!(index.find(&query, &Filter::default(), 10).await.unwrap().len(), 5);
+    assert_eq!(index.remove_source(&gate()).await.unwrap(), 5);
+    index.flush().await.unwrap();
+    index.close().await.unwrap();
+    let index = open(data.path(), 8).await.unwrap();
+    assert_eq!(index.count(&Filter::default()).await.unwrap(), 0);
+    let elsewhere = TempDir::new().unwrap();
+    let error = EmbeddedIndex::open(elsewhere.path(), &collection(8), settings).await.unwrap_err();
+    assert!(matches!(error, IndexError::NoSpace { .. }), "{error}");
 }

@@ -33,6 +33,7 @@ fn settings() -> EmbeddedSettings {
 async fn child_that_keeps_clips() {
     let data = PathBuf::from(std::env::var_os(FOLDER).unwrap());
     let index = EmbeddedIndex::open(&data, &collection(DIM), settings()).await.unwrap();
+    index.optimize_in_background().await.unwrap();
     let begun = index.count(&Filter::default()).await.unwrap();
     let first = begun as usize / BATCH * BATCH;
     for (at, batch) in clips(&collection(DIM), "gate", CLIPS).chunks(BATCH).enumerate() {

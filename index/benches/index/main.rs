@@ -63,13 +63,17 @@ fn argument(name: &str) -> Option<usize> {
 async fn keeping(sizes: &Sizes) {
     let collection = collection(DIM);
     let vectors = Vectors::clustered(DIM, sizes.clips.min(20_000), 3);
-    for (what, thumbnail_bytes, settings) in [
-        ("graphs later", 0, without_graphs()),
-        ("graphs later, 6 KiB thumbnails", 6 << 10, without_graphs()),
-        ("as shipped", 0, EmbeddedSettings::default()),
+    for (what, thumbnail_bytes, in_background) in [
+        ("graphs later", 0, false),
+        ("graphs later, 6 KiB thumbnails", 6 << 10, false),
+        ("as shipped", 0, true),
     ] {
         let data = TempDir::new().unwrap();
+        let settings = EmbeddedSettings::default();
         let index = EmbeddedIndex::open(data.path(), &collection, settings).await.unwrap();
+        if in_background {
+            index.optimize_in_background().await.unwrap();
+        }
         let ledger = Ledger::open(index.folder()).unwrap();
         let cpu = cpu_seconds();
         let mut slowest = Duration::ZERO;
@@ -108,7 +112,8 @@ async fn keeping(sizes: &Sizes) {
 async fn finding(sizes: &Sizes, what: &str, vectors: &Vectors, under_load: bool) {
     let collection = collection(vectors.dim());
     let data = TempDir::new().unwrap();
-    let index = EmbeddedIndex::open(data.path(), &collection, without_graphs()).await.unwrap();
+    let settings = EmbeddedSettings::default();
+    let index = EmbeddedIndex::open(data.path(), &collection, settings).await.unwrap();
     let exact = MemoryIndex::new(collection.clone());
     for first in (0..sizes.clips).step_by(BATCH) {
         let batch = batch(&collection, vectors, first, sizes.clips, 0);
@@ -149,6 +154,7 @@ async fn load(sizes: &Sizes, data: &Path, collection: &Collection, vectors: &Vec
     const PER_SECOND: f64 = 5000.0;
     let settings = EmbeddedSettings::default();
     let index = EmbeddedIndex::open(data, collection, settings).await.unwrap();
+    index.optimize_in_background().await.unwrap();
     let records: Vec<Vec<ClipRecord>> = (0..(PER_SECOND * sizes.load.as_secs_f64()) as usize)
         .step_by(BATCH)
         .map(|first| batch(collection, vectors, sizes.clips + first, usize::MAX, 0))
@@ -271,14 +277,6 @@ fn enter(ledger: &Ledger, batch: &[ClipRecord]) {
         })
         .collect();
     ledger.enter(&[], &entries).unwrap();
-}
-
-fn without_graphs() -> EmbeddedSettings {
-    EmbeddedSettings {
-        optimize_after_clips: usize::MAX,
-        optimize_idle: Duration::from_secs(86_400),
-        ..EmbeddedSettings::default()
-    }
 }
 
 fn percentiles(mut times: Vec<Duration>) -> String {

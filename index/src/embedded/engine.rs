@@ -3,6 +3,7 @@
 //! Everything here blocks. Nothing in the engine runs by itself: what is not flushed is not
 //! durable, what is not optimized is searched by comparing every vector.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -20,7 +21,11 @@ use qdrant_edge::{
 use super::log::LogFiles;
 use super::manifest::{InUse, failed};
 use super::{EmbeddedSettings, point, space};
+use crate::opening::guarded;
 use crate::{Collection, Filter, Hit, IndexError, StoredClip, With, best_first};
+
+/// Where the engine keeps segments: one at least.
+const SEGMENTS: &str = "segments";
 
 /// Where the engine builds segments. A process killed meanwhile leaves them half built, and the
 /// engine would take them for whole.
@@ -34,6 +39,7 @@ pub(super) struct Engine {
     /// The shard's folder.
     at: PathBuf,
     min_free_bytes: u64,
+    small_reserve: u64,
     beam: usize,
     settle_after_clips: usize,
     /// Clips changed since the segments were last written out, or the shard was opened. Held
@@ -51,7 +57,7 @@ impl Engine {
         settings: &EmbeddedSettings,
         in_use: InUse,
     ) -> Result<Self, IndexError> {
-        if at.exists() {
+        if at.try_exists().map_err(failed("making the index anew", at))? {
             // Its making was interrupted before anything could be kept in it.
             fs::remove_dir_all(at).map_err(failed("making the index anew", at))?;
         }
@@ -74,17 +80,25 @@ impl Engine {
         settings: &EmbeddedSettings,
         in_use: InUse,
     ) -> Result<Self, IndexError> {
-        let leftovers = at.join(TEMP_SEGMENTS);
-        if leftovers.exists() {
-            fs::remove_dir_all(&leftovers).map_err(failed("removing half-built segments", at))?;
+        let doing = "opening the index";
+        if !has_segments(at).map_err(failed(doing, at))? {
+            // The engine would begin an empty one, and the ledger would still claim the clips.
+            return Err(damaged(at, "its clips are missing".into()));
         }
-        space::check("opening the index", at, settings.min_free_bytes)?;
-        let shard = EdgeShard::load(at, Some(config(collection, settings))).map_err(|error| {
-            match engine_failed("opening the index", at, &error) {
-                IndexError::Failed { at, cause, .. } => IndexError::Damaged { at, cause },
-                other => other,
-            }
-        })?;
+        let leftovers = at.join(TEMP_SEGMENTS);
+        let failed = failed("removing half-built segments", at);
+        if leftovers.try_exists().map_err(&failed)? {
+            fs::remove_dir_all(&leftovers).map_err(&failed)?;
+        }
+        space::check(doing, at, small_reserve(settings))?;
+        let loaded = guarded(|| EdgeShard::load(at, Some(config(collection, settings))));
+        let shard =
+            loaded.map_err(|cause| damaged(at, cause))?.map_err(|error| {
+                match engine_failed(doing, at, &error) {
+                    IndexError::Failed { cause, .. } => damaged(at, cause),
+                    other => other,
+                }
+            })?;
         Ok(Self::of(shard, at, collection, settings, in_use))
     }
 
@@ -100,6 +114,7 @@ impl Engine {
             collection: collection.clone(),
             at: at.to_owned(),
             min_free_bytes: settings.min_free_bytes,
+            small_reserve: small_reserve(settings),
             beam: settings.beam,
             settle_after_clips: settings.settle_after_clips,
             logged_clips: Mutex::default(),
@@ -150,11 +165,13 @@ impl Engine {
     }
 
     pub(super) fn remove_source(&self, source_id: &SourceId) -> Result<u64, IndexError> {
+        let doing = "removing a source";
+        space::check(doing, &self.at, self.small_reserve)?;
         let filter = Filter::of_source(source_id.clone());
         let removed = self.count(&filter)?;
         if let Some(filter) = self.filter(&filter)? {
             let delete = PointOperations::DeletePointsByFilter(filter);
-            self.update("removing a source", removed as usize, delete)?;
+            self.update(doing, removed as usize, delete)?;
         }
         Ok(removed)
     }
@@ -311,8 +328,25 @@ impl Engine {
     }
 
     fn damaged(&self, cause: String) -> IndexError {
-        IndexError::Damaged { at: self.at.clone(), cause }
+        damaged(&self.at, cause)
     }
+}
+
+fn small_reserve(settings: &EmbeddedSettings) -> u64 {
+    settings.min_free_bytes.min(space::SMALL_RESERVE)
+}
+
+fn has_segments(at: &Path) -> io::Result<bool> {
+    match fs::read_dir(at.join(SEGMENTS)) {
+        Ok(mut segments) => Ok(segments.next().is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A shard that cannot be read. Named is the collection's folder around it, ledger and all.
+fn damaged(shard: &Path, cause: String) -> IndexError {
+    IndexError::Damaged { at: shard.parent().unwrap_or(shard).to_owned(), cause }
 }
 
 /// How the engine is set up for a collection.

@@ -1,13 +1,13 @@
 //! What a data directory holds, and who has it open.
 
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use footage_clip::ModelRef;
+use footage_clip::{Fingerprint, ModelRef};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
-use crate::{Collection, IndexError};
+use crate::{Collection, IndexError, ledger};
 
 /// Format of what lies in a collection's folder. A reader opens this one and every earlier one.
 pub const FORMAT_VERSION: u32 = 1;
@@ -42,40 +42,49 @@ impl Manifest {
         Collection { model: self.model.clone(), dim: self.dim }
     }
 
-    /// Every collection below a data directory, by fingerprint. Needs no lock, so it also answers
-    /// while another process has the index open.
+    /// Every collection below a data directory, by fingerprint. A folder of another name is none: it
+    /// was moved aside. Needs no lock, so it also answers while another process has the index open.
     pub fn all(data: &Path) -> Result<Vec<Self>, IndexError> {
         let index = index_folder(data);
-        if !index.exists() {
+        let failed = failed("listing collections", &index);
+        if !index.try_exists().map_err(&failed)? {
             return Ok(Vec::new());
         }
         let mut manifests = Vec::new();
-        for entry in fs::read_dir(&index).map_err(failed("listing collections", &index))? {
-            let folder = entry.map_err(failed("listing collections", &index))?.path();
-            manifests.extend(Self::read(&folder)?);
+        for entry in fs::read_dir(&index).map_err(&failed)? {
+            let entry = entry.map_err(&failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if Fingerprint::try_from(name).is_ok() {
+                manifests.extend(Self::read(&entry.path())?);
+            }
         }
         manifests.sort_by(|a: &Self, b| a.model.fingerprint.cmp(&b.model.fingerprint));
         Ok(manifests)
     }
 
-    /// The manifest in a collection's folder; none where its making was interrupted, or where the
-    /// path is no folder.
+    /// The manifest in a collection's folder; none where its making was interrupted.
     pub(super) fn read(folder: &Path) -> Result<Option<Self>, IndexError> {
-        let at = folder.join(MANIFEST);
-        if !at.exists() {
-            return Ok(None);
-        }
-        let bytes = fs::read(&at).map_err(failed("reading the manifest", folder))?;
-        let damaged = |cause: serde_json::Error| IndexError::Damaged {
-            at: folder.to_owned(),
-            cause: format!("{MANIFEST}: {cause}"),
+        let failed = failed("reading the manifest", folder);
+        let damaged = |cause: String| IndexError::Damaged { at: folder.to_owned(), cause };
+        let bytes = match fs::read(folder.join(MANIFEST)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // A ledger is only made beside a whole index: clips that it claims are there.
+                return if folder.join(ledger::FILE).try_exists().map_err(failed)? {
+                    Err(damaged(format!("its {MANIFEST} is missing")))
+                } else {
+                    Ok(None)
+                };
+            }
+            Err(error) => return Err(failed(error)),
         };
-        let FormatOnly { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let unreadable = |cause: serde_json::Error| damaged(format!("{MANIFEST}: {cause}"));
+        let FormatOnly { format } = serde_json::from_slice(&bytes).map_err(unreadable)?;
         if format > FORMAT_VERSION {
             let at = folder.to_owned();
             return Err(IndexError::Newer { at, found: format, supported: FORMAT_VERSION });
         }
-        serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+        serde_json::from_slice(&bytes).map(Some).map_err(unreadable)
     }
 
     /// Writes the manifest: the last step of making a collection, so that one which has it is

@@ -24,7 +24,8 @@ use crate::{Collection, Filter, FindClips, Hit, IndexError, KeepClips, StoredCli
 /// How an index in a folder behaves. What it holds does not depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmbeddedSettings {
-    /// So many clips kept or removed make optimizing due at once.
+    /// So many clips kept or removed make optimizing due at once, where it is
+    /// [wanted](EmbeddedIndex::optimize_in_background).
     pub optimize_after_clips: usize,
     /// Fewer are optimized when nothing was kept or removed for so long.
     pub optimize_idle: Duration,
@@ -39,7 +40,8 @@ pub struct EmbeddedSettings {
     /// What is flushed is on disk in the engine's log; after so many clips its segments are written
     /// out as well. More makes flushing faster, and opening after a crash slower.
     pub settle_after_clips: usize,
-    /// Nothing is kept while the disk has fewer bytes left.
+    /// Nothing is kept while the disk has fewer bytes left. Opening what is there, searching it and
+    /// removing from it need 64 MiB at most.
     pub min_free_bytes: u64,
 }
 
@@ -115,14 +117,40 @@ impl EmbeddedIndex {
         self.with_engine("looking at the index", Engine::unindexed).await
     }
 
-    /// Makes everything durable and ends the optimizing that may be going on. Dropping the index
-    /// instead does not wait for it, and then the directory stays in use until it ends.
+    /// Optimizes unasked from now on: after enough changes, or in a quiet moment. For who stays open
+    /// long enough; a process that soon ends would begin what it cannot finish.
+    pub async fn optimize_in_background(&self) -> Result<(), IndexError> {
+        const DOING: &str = "starting the optimizer";
+        let (optimizer, engine) = (Arc::clone(&self.optimizer), Arc::clone(&self.open.engine));
+        let failed = failed(DOING, &self.open.folder);
+        blocking(DOING, &self.open.folder, move || {
+            let unindexed = engine.unindexed()?;
+            optimizer.watch(engine, unindexed).map_err(failed)
+        })
+        .await
+    }
+
+    /// Optimizes no longer unasked. Returns whether a run is going on still.
+    pub fn end_optimizing(&self) -> bool {
+        self.optimizer.end()
+    }
+
+    /// Makes everything durable, and waits for the optimizing that may be going on.
     pub async fn close(self) -> Result<(), IndexError> {
+        self.close_after(Optimizer::stop).await
+    }
+
+    /// Makes everything durable, and does not wait for the optimizing that may be going on: the
+    /// directory stays in use until that ends. A process that ends before loses only that run.
+    pub async fn close_at_once(self) -> Result<(), IndexError> {
+        self.close_after(|_| ()).await
+    }
+
+    async fn close_after(self, wait: fn(&Optimizer)) -> Result<(), IndexError> {
         self.with_engine("writing to disk", Engine::close).await?;
-        let optimizer = Arc::clone(&self.optimizer);
         let at = self.open.folder.clone();
         blocking("closing the index", &at, move || {
-            optimizer.stop();
+            wait(&self.optimizer);
             // Here, where blocking is allowed: the engine flushes once more when dropped.
             drop(self);
             Ok(())
@@ -157,16 +185,8 @@ impl EmbeddedIndex {
                 engine
             }
         };
-        let engine = Arc::new(engine);
-        let unindexed = engine.unindexed()?;
-        let optimizer = Optimizer::start(
-            Arc::clone(&engine),
-            unindexed,
-            settings.optimize_after_clips,
-            settings.optimize_idle,
-        )
-        .map_err(failed("starting the optimizer", &folder))?;
-        let open = Open { engine, collection, folder };
+        let optimizer = Optimizer::new(settings.optimize_after_clips, settings.optimize_idle);
+        let open = Open { engine: Arc::new(engine), collection, folder };
         Ok(Self { optimizer: Arc::new(optimizer), open: Arc::new(open) })
     }
 

@@ -1,6 +1,7 @@
-//! When search graphs are built: after enough clips, or in a quiet moment; never on the query path.
+//! When search graphs are built: after enough clips, or in a quiet moment, and only where somebody
+//! wants that; never on the query path.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Optimizer {
     shared: Arc<Shared>,
+    /// None where nobody wants graphs unasked.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -39,21 +41,12 @@ struct State {
 }
 
 impl Optimizer {
-    /// Starts watching. `unindexed` clips are in no graph as yet. `after_clips` changes make a run
-    /// due at once; fewer, when nothing has changed for `idle`.
-    pub(super) fn start(
-        engine: Arc<Engine>,
-        unindexed: usize,
-        after_clips: usize,
-        idle: Duration,
-    ) -> std::io::Result<Self> {
+    /// Does nothing unasked until [`watch`](Self::watch). `after_clips` changes make a run due at
+    /// once; fewer, when nothing has changed for `idle`.
+    pub(super) fn new(after_clips: usize, idle: Duration) -> Self {
         let now = Instant::now();
-        let state = State {
-            changed_clips: unindexed,
-            last_change: now,
-            not_before: now,
-            is_stopped: false,
-        };
+        let state =
+            State { changed_clips: 0, last_change: now, not_before: now, is_stopped: false };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -61,11 +54,24 @@ impl Optimizer {
             after_clips: after_clips.max(1),
             idle,
         });
-        let watched = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
+        Self { shared, thread: Mutex::default() }
+    }
+
+    /// Starts watching. `unindexed` clips are in no graph as yet.
+    pub(super) fn watch(&self, engine: Arc<Engine>, unindexed: usize) -> std::io::Result<()> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_some() {
+            return Ok(());
+        }
+        let mut state = self.shared.state();
+        state.changed_clips = state.changed_clips.max(unindexed);
+        drop(state);
+        let watched = Arc::clone(&self.shared);
+        let watching = std::thread::Builder::new()
             .name("footage-optimize".into())
             .spawn(move || watched.run(&engine))?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        *thread = Some(watching);
+        Ok(())
     }
 
     /// Tells that clips were kept or removed.
@@ -83,10 +89,16 @@ impl Optimizer {
         self.shared.optimize(engine)
     }
 
-    /// Ends the watch, and waits for the run that may be going on.
-    pub(super) fn stop(&self) {
+    /// Ends the watch, and returns whether a run is going on still.
+    pub(super) fn end(&self) -> bool {
         self.shared.state().is_stopped = true;
         self.shared.changed.notify_all();
+        matches!(self.shared.optimizing.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
+    /// Ends the watch, and waits for the run that may be going on.
+    pub(super) fn stop(&self) {
+        self.end();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             warn!("the thread that optimizes the index panicked; the index is whole, but slower");
@@ -98,12 +110,7 @@ impl Optimizer {
 /// meanwhile loses nothing but the run.
 impl Drop for Optimizer {
     fn drop(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        let no_run_begins = shared.optimizing.try_lock();
-        shared.state().is_stopped = true;
-        shared.changed.notify_all();
-        if let Ok(no_run_begins) = no_run_begins {
-            drop(no_run_begins);
+        if !self.end() {
             self.stop();
         }
     }

@@ -9,6 +9,13 @@ use crate::IndexError;
 
 const MIB: u64 = 1 << 20;
 
+/// What opening an index that is there, and taking clips out of it, leave free: less than keeping
+/// does, so that a disk with no room for more clips can still be searched and cleared.
+///
+/// The engine may make new files then, of 32 MiB each, but touches only their first pages. After a
+/// crash it applies its log again, mostly in places that the same clips had taken before.
+pub(super) const SMALL_RESERVE: u64 = 64 * MIB;
+
 /// Fails where fewer than `needed` bytes are left.
 pub(super) fn check(doing: &'static str, at: &Path, needed: u64) -> Result<(), IndexError> {
     let available = fs4::available_space(at).map_err(|error| IndexError::Failed {
