@@ -81,6 +81,7 @@ pub fn check(
     };
     architecture.check()?;
     let (input, expected) = (read_tensors(input)?, read_tensors(expected)?);
+    refuse_empty(&input)?;
     let mut computed =
         Computed { tensors: HashMap::new(), on_cpu: HashMap::new(), expected: &expected };
 
@@ -305,6 +306,17 @@ fn difference(
         // `max` would overlook NaN.
         .fold(0.0, |max: f32, diff| if diff.is_nan() { f32::INFINITY } else { max.max(diff) });
     Ok(TensorDifference { name: name.to_owned(), shape: expected.dims().to_vec(), max_abs_diff })
+}
+
+/// There is nothing to compute from a tensor with a side of 0.
+fn refuse_empty(input: &BTreeMap<String, Tensor>) -> Result<(), ModelError> {
+    match input.iter().find(|(_, tensor)| tensor.elem_count() == 0) {
+        Some((name, tensor)) => {
+            let (name, shape) = (name.clone(), tensor.dims().to_vec());
+            Err(CheckpointError::Empty { name, shape }.into())
+        }
+        None => Ok(()),
+    }
 }
 
 fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, ModelError> {

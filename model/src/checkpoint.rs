@@ -55,6 +55,14 @@ pub enum CheckpointError {
         /// The first such element, row-major.
         element: usize,
     },
+    /// An input holds no values.
+    #[error("tensor `{name}` has shape {shape:?}: there is nothing in it")]
+    Empty {
+        /// Its name.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
     /// The file has one tensor under two names.
     #[error("tensor `{0}` is there twice, as `btadapter_` and as `timesFPN_`")]
     Twice(String),

@@ -45,6 +45,14 @@ pub enum ModelError {
         /// The most it may have.
         max_frames: usize,
     },
+    /// Prepared pixels that are no frames of this model.
+    #[error("frames of {shape:?} do not fit the model: prepare them as [3, {side}, {side}]")]
+    FrameShape {
+        /// Channels, height and width of a frame.
+        shape: [usize; 3],
+        /// Side of the model's input, in pixels.
+        side: usize,
+    },
     /// Frame features that another model or another device made.
     #[error("frame features come from another model or device: compute them with this encoder")]
     ForeignFeatures,

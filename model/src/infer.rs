@@ -11,66 +11,67 @@ const HEAD_WIDTH: usize = 64;
 
 /// The architecture whose tensors these are; gated where gates are among them.
 pub(crate) fn architecture(checkpoint: &Checkpoint) -> Result<Architecture, ModelError> {
-    let shape = |name: &str| {
-        checkpoint.tensors().get(name).map(|tensor| tensor.dims().to_vec()).ok_or_else(|| {
-            ModelError::Config(format!("sizes cannot be read off the weights: no tensor `{name}`"))
-        })
-    };
-    let patch = shape("backbone.patch_embedding.weight")?;
-    let positions = shape("backbone.position_embedding.weight")?;
-    let [width, _, patch, _] = patch[..] else {
-        return Err(ModelError::Config(format!(
-            "patch embedding has shape {patch:?}, not four sides"
-        )));
-    };
-    let grid = (positions[0].saturating_sub(1)).isqrt();
+    let [width, _, patch, _] = sides(checkpoint, "backbone.patch_embedding.weight")?;
+    let [positions, _] = sides(checkpoint, "backbone.position_embedding.weight")?;
+    let [mlp, _] = sides(checkpoint, "backbone.layers.0.mlp.fc1.weight")?;
     let vision = VisionConfig {
-        image: grid * patch,
+        image: positions.saturating_sub(1).isqrt().saturating_mul(patch),
         patch,
         width,
         heads: (width / HEAD_WIDTH).max(1),
         layers: count(checkpoint, "backbone.layers."),
-        mlp: shape("backbone.layers.0.mlp.fc1.weight")?[0],
+        mlp,
     };
     let branch_layers = count(checkpoint, "backbone.btadapter_S_layers.");
     let branch = if branch_layers == 0 {
         None
     } else {
         let gated = checkpoint.tensors().contains_key("backbone.balance1");
+        let [max_frames, _] = sides(checkpoint, "backbone.btadapter_time_embed.weight")?;
         Some(BranchConfig {
             layers: branch_layers,
             mode: if gated { BranchMode::Gated } else { BranchMode::Additive },
             out_norm: 1e4,
             middle_norm: 1e2,
-            max_frames: shape("backbone.btadapter_time_embed.weight")?[0],
+            max_frames,
         })
     };
-    let text = "text_backbone.text_model";
-    let (vocab, context, text_width, text_mlp) =
-        match shape(&format!("{text}.embeddings.token_embedding.weight")) {
-            Ok(table) => (
-                table[0],
-                shape(&format!("{text}.embeddings.position_embedding.weight"))?[0],
-                table.last().copied().unwrap_or(0),
-                shape(&format!("{text}.encoder.layers.0.mlp.fc1.weight"))?[0],
-            ),
-            // Weights of the image side alone.
-            Err(_) => (1, 77, HEAD_WIDTH, 1),
-        };
-    Ok(Architecture {
-        vision,
-        text: TextConfig {
-            vocab,
-            width: text_width,
-            heads: (text_width / HEAD_WIDTH).max(1),
-            layers: count(checkpoint, &format!("{text}.encoder.layers.")).max(1),
-            mlp: text_mlp,
-            context,
-            eot: EndOfText::Argmax,
-        },
-        projection: shape("backbone.visual_projection.weight")?[0],
-        branch,
+    let [projection, _] = sides(checkpoint, "backbone.visual_projection.weight")?;
+    Ok(Architecture { vision, text: text(checkpoint)?, projection, branch })
+}
+
+fn text(checkpoint: &Checkpoint) -> Result<TextConfig, ModelError> {
+    let tower = "text_backbone.text_model";
+    let words = format!("{tower}.embeddings.token_embedding.weight");
+    let (vocab, width, context, mlp) = if checkpoint.tensors().contains_key(&words) {
+        let [vocab, width] = sides(checkpoint, &words)?;
+        let [context, _] =
+            sides(checkpoint, &format!("{tower}.embeddings.position_embedding.weight"))?;
+        let [mlp, _] = sides(checkpoint, &format!("{tower}.encoder.layers.0.mlp.fc1.weight"))?;
+        (vocab, width, context, mlp)
+    } else {
+        // Weights of the image side alone.
+        (1, HEAD_WIDTH, 77, 1)
+    };
+    Ok(TextConfig {
+        vocab,
+        width,
+        heads: (width / HEAD_WIDTH).max(1),
+        layers: count(checkpoint, &format!("{tower}.encoder.layers.")).max(1),
+        mlp,
+        context,
+        eot: EndOfText::Argmax,
     })
+}
+
+/// The shape of a tensor that must be there and have `N` sides.
+fn sides<const N: usize>(checkpoint: &Checkpoint, name: &str) -> Result<[usize; N], ModelError> {
+    let refused =
+        |why: String| ModelError::Config(format!("sizes cannot be read off the weights: {why}"));
+    let tensor = checkpoint.tensors().get(name);
+    let dims = tensor.ok_or_else(|| refused(format!("no tensor `{name}`")))?.dims();
+    dims.try_into()
+        .map_err(|_| refused(format!("tensor `{name}` has shape {dims:?}, not {N} sides")))
 }
 
 /// How many numbered layers stand below `prefix`.
@@ -81,4 +82,67 @@ fn count(checkpoint: &Checkpoint, prefix: &str) -> usize {
         .filter_map(|name| name.strip_prefix(prefix)?.split('.').next()?.parse().ok())
         .collect();
     numbers.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+
+    const SHAPES: [(&str, &[usize]); 9] = [
+        ("backbone.patch_embedding.weight", &[64, 3, 8, 8]),
+        ("backbone.position_embedding.weight", &[17, 64]),
+        ("backbone.layers.0.mlp.fc1.weight", &[256, 64]),
+        ("backbone.btadapter_S_layers.0.norm1.weight", &[64]),
+        ("backbone.btadapter_time_embed.weight", &[64, 64]),
+        ("backbone.visual_projection.weight", &[32, 64]),
+        ("text_backbone.text_model.embeddings.token_embedding.weight", &[100, 64]),
+        ("text_backbone.text_model.embeddings.position_embedding.weight", &[77, 64]),
+        ("text_backbone.text_model.encoder.layers.0.mlp.fc1.weight", &[128, 64]),
+    ];
+
+    fn read_off(shapes: &[(&str, &[usize])]) -> Result<Architecture, ModelError> {
+        let zeros = vec![0; 4 * 256 * 64];
+        let views = shapes.iter().map(|(name, shape)| {
+            let bytes = 4 * shape.iter().product::<usize>();
+            (*name, TensorView::new(Dtype::F32, shape.to_vec(), &zeros[..bytes]).unwrap())
+        });
+        let file = safetensors::serialize(views, None).unwrap();
+        architecture(&Checkpoint::from_safetensors(&file, &Device::Cpu)?)
+    }
+
+    #[test]
+    fn sizes_are_read_off_the_shapes() {
+        let Architecture { vision, text, projection, branch } = read_off(&SHAPES).unwrap();
+        assert_eq!((vision.image, vision.patch, vision.width, vision.mlp), (32, 8, 64, 256));
+        assert_eq!((text.vocab, text.width, text.context, text.mlp), (100, 64, 77, 128));
+        assert_eq!((projection, branch.unwrap().max_frames), (32, 64));
+    }
+
+    #[test]
+    fn a_tensor_of_odd_rank_is_named() {
+        // The branch's norm is only counted.
+        for odd in (0..SHAPES.len()).filter(|odd| *odd != 3) {
+            for shape in [&[][..], &[5], &[1, 2, 3, 4, 5]] {
+                let mut shapes = SHAPES;
+                shapes[odd].1 = shape;
+                let error = read_off(&shapes).unwrap_err().to_string();
+                assert!(error.contains(shapes[odd].0), "{error}");
+                assert!(error.contains(&format!("{shape:?}")), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tensor_that_is_missing_is_named() {
+        for missing in (0..SHAPES.len()).filter(|at| ![3, 6].contains(at)) {
+            let mut shapes = SHAPES.to_vec();
+            let (name, _) = shapes.remove(missing);
+            let error = read_off(&shapes).unwrap_err().to_string();
+            assert!(error.contains(&format!("no tensor `{name}`")), "{error}");
+        }
+    }
 }

@@ -4,7 +4,8 @@
 
 mod generated;
 
-use footage_model::bt_adapter::VideoTower;
+use candle_core::{DType, Device, Tensor};
+use footage_model::bt_adapter::{BranchOptions, VideoTower};
 use footage_model::clip_text::TextTower;
 use footage_model::config::{Architecture, ModelConfig, PreprocessConfig};
 use footage_model::cpu::{CpuTextEncoder, CpuVideoEncoder};
@@ -209,6 +210,27 @@ fn texts_of_every_length_are_embedded_as_on_tensors() {
         assert_close("text", &ours, &theirs);
         assert_eq!(cpu.embed_texts(&[texts[1]]).unwrap()[0], ours[1]);
         assert!(cpu.embed_texts(&[]).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn prepared_pixels_that_do_not_fit_the_model_are_refused() {
+    let shape = &SHAPES[2];
+    let cpu = CpuVideoEncoder::new(&shape.tower(), shape.preprocess()).unwrap();
+    let embed = |sides: [usize; 5]| {
+        cpu.embed_pixels(&Tensor::zeros(&sides, DType::F32, &Device::Cpu).unwrap())
+    };
+    assert_eq!(embed([2, 1, 3, 21, 21]).unwrap().len(), 2);
+    for frames in [0, 65] {
+        let refused = embed([2, frames, 3, 21, 21]);
+        assert!(matches!(refused, Err(ModelError::ClipLength { frames: f, .. }) if f == frames));
+    }
+    let tower = shape.tower();
+    let frame = Tensor::zeros((1, 3, 21, 21), DType::F32, &Device::Cpu).unwrap();
+    let states = tower.states(&frame).unwrap();
+    assert!(tower.embed(&states, 0, BranchOptions::default()).is_err());
+    for [c, h, w] in [[3, 21, 7], [1, 21, 21], [3, 0, 21]] {
+        assert!(matches!(embed([1, 2, c, h, w]), Err(ModelError::FrameShape { .. })));
     }
 }
 

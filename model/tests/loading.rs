@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use footage_model::{CONFIG_FILE, Device, Model, RgbFrame, TOKENIZER_FILE, WEIGHTS_FILE};
+use footage_model::{
+    CONFIG_FILE, Device, Model, ModelConfig, RgbFrame, TOKENIZER_FILE, WEIGHTS_FILE,
+};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
@@ -83,6 +85,16 @@ fn a_whole_folder_opens_and_embeds_pictures_and_words() {
     let words = model.text().embed_texts(&["red car", "car"]).unwrap();
     assert_eq!((seen.dim(), words[0].dim()), (32, 32));
     assert_ne!(words[0], words[1]);
+}
+
+#[test]
+fn the_example_in_the_documentation_is_a_model_json() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/settings.md");
+    let page = fs_err::read_to_string(page).unwrap();
+    let example = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let config = ModelConfig::from_json(example.as_bytes()).unwrap();
+    assert_eq!(config.architecture.vision.grid(), 7);
+    assert_eq!(config.architecture.branch.unwrap().layers, 4);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use footage_model::config::Architecture;
 use footage_model::{Ops, check};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 
 /// Suggested with the fixtures; an independent port reaches 2e-6.
 const TOLERANCE: f32 = 2e-5;
@@ -50,6 +52,39 @@ fn assert_parity(ops: Ops) {
             ["loss_", "nce.", "mask.", "llava_"].iter().any(|prefix| name.starts_with(prefix)),
             "{name} was not compared"
         );
+    }
+}
+
+#[test]
+fn inputs_that_are_no_clips_are_refused() {
+    for (name, shape) in [
+        ("pixel_values", &[1, 0, 3, 32, 32][..]),
+        ("pixel_values", &[0, 4, 3, 32, 32]),
+        ("pixel_values_t0", &[1, 0, 3, 32, 32]),
+        ("token_ids", &[1, 0]),
+        ("pixel_values", &[1, 4, 3, 16, 64]),
+        ("pixel_values", &[1, 4, 3, 8, 8]),
+        ("pixel_values", &[1, 65, 3, 32, 32]),
+        ("pixel_values", &[4, 3, 32, 32]),
+        ("pixel_values", &[]),
+        ("token_ids", &[7]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("input.safetensors");
+        let bytes = vec![0; 4 * shape.iter().product::<usize>()];
+        // The ids are zeros of any type.
+        let dtype = if name == "token_ids" { Dtype::U32 } else { Dtype::F32 };
+        let tensor = TensorView::new(dtype, shape.to_vec(), &bytes).unwrap();
+        fs_err::write(&input, safetensors::serialize([(name, tensor)], None).unwrap()).unwrap();
+        let refused = check(
+            &golden("tiny/weights.safetensors"),
+            &input,
+            &golden("tiny/expected.safetensors"),
+            Some(&tiny_architecture()),
+            Ops::Fused,
+        );
+        let error = refused.unwrap_err().to_string();
+        assert!(!shape.contains(&0) || error.contains(name), "{name} {shape:?}: {error}");
     }
 }
 

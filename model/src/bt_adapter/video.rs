@@ -61,6 +61,9 @@ impl VideoTower {
         options: BranchOptions<'_>,
     ) -> Result<VideoOutput> {
         let Some(last) = states.last() else { candle_core::bail!("no states to embed") };
+        if frames == 0 {
+            candle_core::bail!("a clip without frames has no embedding");
+        }
         let (branch, cls_mix) = match &self.branch {
             Some(branch) => {
                 let output = branch.forward(states, frames, options)?;

@@ -77,9 +77,16 @@ impl CpuVideoEncoder {
     /// The embeddings of clips whose pixels are prepared already, not normalised: `[B, T, 3, image,
     /// image] -> [B, P]`, row after row.
     pub fn embed_pixels(&self, pixels: &Tensor) -> Result<Vec<Vec<f32>>, ModelError> {
-        let (b, t, ..) = pixels.dims5()?;
+        let (b, t, c, height, width) = pixels.dims5()?;
+        let (side, max_frames) = (self.preprocess.side(), self.max_frames());
+        if t == 0 || t > max_frames {
+            return Err(ModelError::ClipLength { frames: t, max_frames });
+        }
+        if (c, height, width) != (3, side, side) {
+            return Err(ModelError::FrameShape { shape: [c, height, width], side });
+        }
         let values = floats_of(pixels)?;
-        let frame_len = values.len() / (b * t).max(1);
+        let frame_len = self.preprocess.len();
         let frame = |at: usize| &values[at * frame_len..][..frame_len];
         let states = self.states(b * t, |at, out| out.copy_from_slice(frame(at)))?;
         states
