@@ -135,14 +135,15 @@ pub fn discover<A: AsRef<Path>>(arguments: &[A]) -> Discovered {
 #[derive(Default)]
 struct Walk {
     files: BTreeSet<FileSource>,
+    /// Files met, also those that were met before.
+    met: usize,
     skipped: BTreeSet<PathBuf>,
     errors: Vec<DiscoverError>,
 }
 
 impl Walk {
     fn argument(&mut self, argument: &Path) {
-        let (files, errors) = (self.files.len(), self.errors.len());
-        let had_files_before = |files: &BTreeSet<FileSource>| !files.is_empty();
+        let (met, errors) = (self.met, self.errors.len());
         match fs::metadata(argument) {
             Ok(found) if found.is_dir() => self.directory(argument),
             Ok(_) => return self.named(argument),
@@ -151,9 +152,8 @@ impl Walk {
             }
             Err(cause) => return self.errors.push(DiscoverError::of_io(argument, cause)),
         }
-        let found_nothing = self.files.len() == files && self.errors.len() == errors;
         // Files that an earlier argument named too are no news, and no error either.
-        if found_nothing && !had_files_before(&self.files) {
+        if self.met == met && self.errors.len() == errors {
             let argument = argument.display().to_string();
             self.errors.push(DiscoverError::Nothing { argument });
         }
@@ -161,7 +161,10 @@ impl Walk {
 
     fn named(&mut self, path: &Path) {
         match FileSource::try_new(path) {
-            Ok(file) => drop(self.files.insert(file)),
+            Ok(file) => {
+                self.met += 1;
+                self.files.insert(file);
+            }
             Err(error) => self.errors.push(error),
         }
     }
@@ -214,14 +217,14 @@ impl Walk {
 
     /// A file, or a link, in a directory.
     fn found(&mut self, path: PathBuf) {
-        let leads_to_file = fs::metadata(&path).is_ok_and(|target| target.is_file());
-        if !leads_to_file {
-            return;
-        }
-        if looks_like_video(&path) {
-            self.named(&path);
-        } else {
-            self.skipped.insert(path);
+        match fs::metadata(&path) {
+            Ok(target) if target.is_dir() => {}
+            Ok(target) if target.is_file() && looks_like_video(&path) => self.named(&path),
+            // A link that leads nowhere may be a disk that is not mounted.
+            Err(cause) if looks_like_video(&path) => {
+                self.errors.push(DiscoverError::Unreadable { path, cause });
+            }
+            _ => drop(self.skipped.insert(path)),
         }
     }
 }
@@ -282,6 +285,17 @@ mod tests {
         let found = discover(&[pattern.clone(), dir.path().join("a1.mp4"), pattern]);
         assert_eq!(names(&found), ["a1.mp4", "a2.mp4"]);
         assert!(found.errors.is_empty());
+    }
+
+    #[test]
+    fn an_argument_that_gives_nothing_is_an_error_in_any_order() {
+        let dir = tree(&["a1.mp4"]);
+        let (file, typo) = (dir.path().join("a1.mp4"), dir.path().join("typo*.mkv"));
+        for arguments in [[&file, &typo], [&typo, &file]] {
+            let found = discover(&arguments);
+            assert_eq!((found.files.len(), found.errors.len()), (1, 1), "{:?}", found.errors);
+        }
+        assert!(discover(&[&file, &file]).errors.is_empty(), "twice the same is no typo");
     }
 
     #[test]

@@ -94,6 +94,8 @@ pub enum FileProblem {
     },
     /// Its clips cannot be embedded.
     Embed(EmbedError),
+    /// The model failed on so many of its clips.
+    ClipsFailed(u64),
     /// Nobody takes its records.
     Publish(footage_topic::PublishError),
     /// What earlier runs did cannot be looked up.
@@ -105,6 +107,8 @@ pub enum FileProblem {
         /// How it was to be cut.
         given: Box<WindowSpec>,
     },
+    /// Earlier runs looked at its keyframes alone, and all of it is asked for.
+    OnlyKeyframes,
     /// This program failed.
     Internal(String),
 }
@@ -119,6 +123,11 @@ impl fmt::Display for FileProblem {
                 write!(f, "was indexed up to {at_s:.1} s, where it broke off: it {cause}")
             }
             Self::Embed(error) => write!(f, "cannot be embedded: {error}"),
+            Self::ClipsFailed(count) => write!(
+                f,
+                "has {count} clips on which the model fails (the log says why): index it again to \
+                 try those once more"
+            ),
             Self::Publish(error) => write!(f, "cannot be published: {error}"),
             Self::EarlierWork(error) => {
                 write!(f, "was not read, as what was done before cannot be looked up: {error}")
@@ -128,6 +137,9 @@ impl fmt::Display for FileProblem {
                 "was indexed in {}, not in {}: remove it first, or index it as before",
                 window(held),
                 window(given)
+            ),
+            Self::OnlyKeyframes => f.write_str(
+                "was indexed from its keyframes alone: remove it first, to index all of it",
             ),
             Self::Internal(error) => write!(f, "met a fault of this program: {error}"),
         }
@@ -157,7 +169,8 @@ mod tests {
         let broke = FileProblem::BrokeOff { at_ns: 2_500_000_000, cause };
         assert_eq!(
             broke.to_string(),
-            "was indexed up to 2.5 s, where it broke off: it is damaged: no more"
+            "was indexed up to 2.5 s, where it broke off: it is damaged (no more): copy it again, or \
+             repair it"
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use footage_clip::{ClipState, MediaRef, SourceKind, SourceRecord};
+use footage_clip::{ClipState, LostReason, MediaRef, SourceKind, SourceRecord};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -12,9 +12,12 @@ use super::read::{READ_AHEAD, Reading};
 use super::{Archive, Claims, Event, News, OnEvent};
 use crate::earlier_work::Known;
 use crate::{
-    Cancel, ClipCounts, DecodeError, Ended, FileError, FileOutcome, FileProblem, FileSource,
-    IdentifiedFile, IdentifyError, MediaFacts, identify, stamp,
+    Cancel, ClipCounts, DecodeError, DecodeMode, Ended, FileError, FileOutcome, FileProblem,
+    FileSource, IdentifiedFile, IdentifyError, MediaFacts, identify, stamp,
 };
+
+/// What records call footage of which only keyframes were looked at.
+const KEYFRAMES: &str = "keyframes";
 
 /// Bytes between two words about identifying.
 const NEWS_BYTES: u64 = 64 << 20;
@@ -107,16 +110,21 @@ impl Archive {
 
 impl Work<'_> {
     async fn index(&self, claims: &Claims) -> End {
-        if let Some(other) = claims.claim(&self.identity.source_id, &self.identity.file) {
-            return End::early(Ok(Ended::SameAs(other)));
-        }
-        match self.known().await {
+        let claim = match claims.claim(&self.identity.source_id, &self.identity.file).await {
+            Ok(claim) => claim,
+            Err(other) => return End::early(Ok(Ended::SameAs(other))),
+        };
+        let end = match self.known().await {
             Ok(known) if known.source.as_ref().is_some_and(|source| source.complete) => {
                 self.pass_over(&known).await
             }
             Ok(known) => self.read(known).await,
             Err(problem) => End::early(Err(problem)),
+        };
+        if end.ended.is_ok() {
+            claim.settle();
         }
+        end
     }
 
     async fn known(&self) -> Result<Known, FileProblem> {
@@ -125,13 +133,16 @@ impl Work<'_> {
             .await
             .map_err(|error| FileProblem::Internal(error.to_string()))?
             .map_err(|error| FileProblem::EarlierWork(error.to_string()))?;
-        let given = self.archive.window;
-        match known.source.as_ref().map(|source| source.window) {
-            Some(held) if held != given => {
-                Err(FileProblem::OtherWindow { held: Box::new(held), given: Box::new(given) })
-            }
-            _ => Ok(known),
+        let Some(source) = &known.source else { return Ok(known) };
+        let (held, given) = (source.window, self.archive.window);
+        if held != given {
+            return Err(FileProblem::OtherWindow { held: Box::new(held), given: Box::new(given) });
         }
+        let is_sparse = source.decoded.as_deref() == Some(KEYFRAMES);
+        if is_sparse && self.archive.decode.mode == DecodeMode::All {
+            return Err(FileProblem::OnlyKeyframes);
+        }
+        Ok(known)
     }
 
     /// Nothing is left to do, but a file that was moved is found where it is now.
@@ -141,14 +152,13 @@ impl Work<'_> {
         let Some(source) = &known.source else { return end };
         end.facts.seen_ns = source.duration_ns.unwrap_or(0);
         let media = self.media();
-        let is_moved = source
-            .media
-            .as_ref()
-            .is_none_or(|held| *held != media && fs_err::metadata(&held.path).is_err());
+        let is_gone = |held: &MediaRef| fs_err::metadata(&held.path).is_err();
+        let is_moved =
+            media.is_some() && source.media != media && source.media.as_ref().is_none_or(is_gone);
         if is_moved {
             let name = self.identity.file.name();
             let stamp = Some(self.identity.stamp);
-            let moved = SourceRecord { name, media: Some(media), stamp, ..source.clone() };
+            let moved = SourceRecord { name, media, stamp, ..source.clone() };
             if let Err(error) = publish(&*self.archive.topic, moved, self.cancel).await {
                 end.ended = Err(FileProblem::Publish(error));
             }
@@ -189,7 +199,7 @@ impl Work<'_> {
             Ok(()) if stamp(&self.identity.file).ok() != Some(self.identity.stamp) => {
                 Err(FileProblem::Identify(IdentifyError::Changing))
             }
-            Ok(()) => self.close(facts, decoded).await,
+            Ok(()) => self.close(facts, decoded, &clips).await,
         };
         End { ended, clips, facts }
     }
@@ -199,23 +209,28 @@ impl Work<'_> {
         &self,
         facts: MediaFacts,
         decoded: Result<(), DecodeError>,
+        clips: &ClipCounts,
     ) -> Result<Ended, FileProblem> {
         let failure = decoded.err();
-        let is_final = failure.as_ref().is_none_or(|error| facts.seen_ns > 0 && error.is_final());
+        let failed_clips = clips.lost.get(&LostReason::EmbedError).copied().unwrap_or(0);
+        let is_final = failed_clips == 0
+            && failure.as_ref().is_none_or(|error| facts.seen_ns > 0 && error.is_final());
         let has_pictures = facts.seen_ns > 0;
-        let problem = failure.map(|cause| {
-            if has_pictures {
-                FileProblem::BrokeOff { at_ns: facts.seen_ns, cause }
-            } else {
-                FileProblem::Decode(cause)
+        let problem = match failure {
+            Some(cause) if has_pictures => {
+                Some(FileProblem::BrokeOff { at_ns: facts.seen_ns, cause })
             }
-        });
+            Some(cause) => Some(FileProblem::Decode(cause)),
+            None if failed_clips > 0 => Some(FileProblem::ClipsFailed(failed_clips)),
+            None => None,
+        };
         // A file without a picture leaves no trace: it is no source.
         if has_pictures {
             let failure = problem.as_ref().map(ToString::to_string);
             let record = SourceRecord {
                 complete: is_final,
                 duration_ns: Some(facts.seen_ns),
+                decoded: Some(facts.decoded.to_string()),
                 failure,
                 ..self.source_record()
             };
@@ -232,10 +247,15 @@ impl Work<'_> {
             source_id: self.identity.source_id.clone(),
             name: self.identity.file.name(),
             kind: SourceKind::File,
-            media: Some(self.media()),
+            media: self.media(),
             stamp: Some(self.identity.stamp),
             content_hash: Some(self.identity.content_hash.to_hex().to_string()),
             duration_ns: None,
+            // A file that is read in two runs is no better than the poorer of the two.
+            decoded: match self.archive.decode.mode {
+                DecodeMode::Keyframes => Some(KEYFRAMES.to_owned()),
+                DecodeMode::Auto | DecodeMode::All => None,
+            },
             added_unix_s: now.map_or(0, |now| now.as_secs()),
             model: self.archive.model.clone(),
             window: self.archive.window,
@@ -244,7 +264,9 @@ impl Work<'_> {
         }
     }
 
-    pub(super) fn media(&self) -> MediaRef {
-        MediaRef { path: self.identity.file.path().to_string_lossy().into_owned() }
+    /// Where the file is; none for a name that is no text, which a record cannot hold.
+    pub(super) fn media(&self) -> Option<MediaRef> {
+        let path = self.identity.file.path().to_str()?;
+        Some(MediaRef { path: path.to_owned() })
     }
 }

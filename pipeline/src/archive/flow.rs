@@ -2,7 +2,8 @@
 //! waits for their embeddings, in order.
 
 use footage_clip::{
-    ClipId, ClipRecord, ClipState, CoverageRecord, FileStamp, LostReason, Span, UtcStart,
+    ClipId, ClipRecord, ClipState, CoverageRecord, FileStamp, LostReason, SourceRecord, Span,
+    UtcStart,
 };
 use footage_topic::{PublishError, TopicMessage};
 use tokio::sync::mpsc;
@@ -84,7 +85,8 @@ impl<'a> Publishing<'a> {
     ) -> Result<(), FileProblem> {
         while let Some(InFlight { span, total_ns, what }) = to_publish.recv().await {
             if !self.has_begun {
-                self.publish(self.work.source_record()).await.map_err(FileProblem::Publish)?;
+                let begun = SourceRecord { duration_ns: total_ns, ..self.work.source_record() };
+                self.publish(begun).await.map_err(FileProblem::Publish)?;
                 self.has_begun = true;
             }
             match what {
@@ -127,7 +129,7 @@ impl<'a> Publishing<'a> {
             embedding,
             caption: None,
             thumbnail,
-            media: Some(self.work.media()),
+            media: self.work.media(),
             seq,
         };
         match self.publish(record).await {

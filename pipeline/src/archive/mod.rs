@@ -15,7 +15,6 @@ mod read;
 mod tests;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -23,7 +22,7 @@ use std::sync::{Arc, Mutex};
 
 use footage_clip::{ModelRef, SourceId, WindowSpec};
 use footage_topic::Topic;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::lock;
@@ -150,17 +149,55 @@ fn fault_of_ours(file: FileSource) -> FileOutcome {
 
 /// Which file of a run stands for a content: two copies of one recording are one source.
 #[derive(Debug, Default)]
-struct Claims(Mutex<HashMap<SourceId, PathBuf>>);
+struct Claims(Mutex<HashMap<SourceId, Held>>);
+
+/// A content that a file stands for.
+#[derive(Clone, Debug)]
+struct Held {
+    by: PathBuf,
+    /// Whether that file did well; closed without a word where it did not.
+    did_well: watch::Receiver<bool>,
+}
+
+/// A file's right to stand for its content. Dropped without [`Claim::settle`], the next copy takes
+/// over.
+#[derive(Debug)]
+struct Claim(watch::Sender<bool>);
+
+impl Claim {
+    /// The file did well: its copies need no work.
+    fn settle(self) {
+        self.0.send_replace(true);
+    }
+}
 
 impl Claims {
-    /// The file that claimed this source before, if another one did.
-    fn claim(&self, source_id: &SourceId, file: &FileSource) -> Option<PathBuf> {
-        match lock(&self.0).entry(source_id.clone()) {
-            Entry::Occupied(held) => Some(held.get().clone()),
-            Entry::Vacant(free) => {
-                free.insert(file.path().to_owned());
-                None
+    /// The claim of this file to the source, or the file that stands for it. Waits for the end of
+    /// another one that is at work on it: where that fails, this one may do better.
+    async fn claim(&self, source_id: &SourceId, file: &FileSource) -> Result<Claim, PathBuf> {
+        loop {
+            let held = self.held_or_taken(source_id, file);
+            let Held { by, mut did_well } = match held {
+                Ok(claim) => return Ok(claim),
+                Err(held) => held,
+            };
+            if did_well.wait_for(|did_well| *did_well).await.is_ok() {
+                return Err(by);
             }
         }
+    }
+
+    /// Takes a claim that nobody has, or whose holder ended without doing well.
+    fn held_or_taken(&self, source_id: &SourceId, file: &FileSource) -> Result<Claim, Held> {
+        let mut claims = lock(&self.0);
+        if let Some(held) = claims.get(source_id) {
+            let has_failed = held.did_well.has_changed().is_err() && !*held.did_well.borrow();
+            if !has_failed {
+                return Err(held.clone());
+            }
+        }
+        let (claim, did_well) = watch::channel(false);
+        claims.insert(source_id.clone(), Held { by: file.path().to_owned(), did_well });
+        Ok(Claim(claim))
     }
 }

@@ -1,5 +1,6 @@
 //! The decoder's thread: a file's timeline, with what is known already left out.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use footage_clip::{RgbFrame, Span, TimedFrame, WindowSpec};
@@ -10,6 +11,9 @@ use crate::{Cancel, DecodeError, DecodeSettings, Decoder, MediaFacts, Piece, thu
 
 /// Pieces read ahead of the embedding stage, beside the few in the decoder.
 pub(super) const READ_AHEAD: usize = 2;
+
+/// A file that breaks off ends in a padded clip and a lost stretch, at most.
+const TAIL: usize = 2;
 
 /// What was read next, and what the file tells of itself by now.
 pub(super) struct Read {
@@ -52,16 +56,30 @@ impl Reading {
             Err(error) => return (MediaFacts::default(), Err(error)),
         };
         let mut seq = 0;
+        let mut tail = VecDeque::new();
         loop {
-            let piece = match decoder.next_piece() {
-                Ok(Some(piece)) => self.sorted(piece, &mut seq),
-                Ok(None) => return (decoder.facts(), Ok(())),
-                Err(error) => return (decoder.facts(), Err(error)),
+            let next = decoder.next_piece();
+            let facts = decoder.facts();
+            let ended = match next {
+                Ok(Some(piece)) => {
+                    let may_be_the_break = may_be_the_break(&piece);
+                    tail.push_back(self.sorted(piece, &mut seq));
+                    let held = if may_be_the_break { TAIL } else { 0 };
+                    if send(&mut tail, held, facts, out) {
+                        continue;
+                    }
+                    Ok(())
+                }
+                Ok(None) => Ok(()),
+                // Another attempt may read on from here: then these pieces are none.
+                Err(error) if !error.is_final() => {
+                    tail.clear();
+                    Err(error)
+                }
+                Err(error) => Err(error),
             };
-            // Waits while the embedding stage is busy.
-            if out.blocking_send(Read { facts: decoder.facts(), piece }).is_err() {
-                return (decoder.facts(), Ok(()));
-            }
+            send(&mut tail, 0, facts, out);
+            return (facts, ended);
         }
     }
 
@@ -82,5 +100,46 @@ impl Reading {
             made.inspect_err(|error| tracing::warn!(%error, "no thumbnail")).ok()
         });
         ReadPiece::New(NewClip { span: clip.span, frames: clip.frames, thumbnail, seq: at })
+    }
+}
+
+/// Whether a piece looks like what is left where a file breaks off.
+fn may_be_the_break(piece: &Piece) -> bool {
+    match piece {
+        Piece::Lost(_) => true,
+        Piece::Clip(clip) => clip.padded > 0,
+    }
+}
+
+/// Sends all but `held` pieces, waiting while the embedding stage is busy. Returns whether somebody
+/// still listens.
+fn send(
+    pieces: &mut VecDeque<ReadPiece>,
+    held: usize,
+    facts: MediaFacts,
+    out: &mpsc::Sender<Read>,
+) -> bool {
+    let ready = pieces.len().saturating_sub(held);
+    pieces.drain(..ready).all(|piece| out.blocking_send(Read { facts, piece }).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIECE: Span = Span { start_ns: 0, end_ns: 1, utc: None };
+
+    #[test]
+    fn what_may_be_the_break_is_held_back_until_more_comes_or_the_file_ends() {
+        let (out, mut sent) = mpsc::channel(8);
+        let facts = MediaFacts::default();
+        let mut tail: VecDeque<_> = (0..3).map(|_| ReadPiece::Lost(PIECE)).collect();
+        assert!(send(&mut tail, TAIL, facts, &out));
+        assert_eq!((sent.len(), tail.len()), (1, 2));
+        assert!(send(&mut tail, 0, facts, &out));
+        assert_eq!((sent.len(), tail.len()), (3, 0));
+        sent.close();
+        tail.push_back(ReadPiece::Lost(PIECE));
+        assert!(!send(&mut tail, 0, facts, &out), "nobody listens any more");
     }
 }

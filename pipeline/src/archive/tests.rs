@@ -266,3 +266,29 @@ async fn a_run_that_is_stopped_leaves_whole_records_and_says_so() {
     assert!(clips.len() >= 2, "what was read is published");
     assert!(sources(&messages).iter().all(|source| !source.complete));
 }
+
+#[tokio::test]
+async fn a_copy_takes_over_where_the_first_fails_and_is_the_same_where_it_does_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, copy] = ["a.mp4", "b.mp4"].map(|name| {
+        fs_err::write(dir.path().join(name), "same").unwrap();
+        FileSource::try_new(&dir.path().join(name)).unwrap()
+    });
+    let id = SourceId::try_new("same").unwrap();
+    for does_well in [false, true] {
+        let claims = Claims::default();
+        let claim = claims.claim(&id, &first).await.unwrap();
+        let (copied, ()) = tokio::join!(claims.claim(&id, &copy), async {
+            tokio::task::yield_now().await;
+            if does_well {
+                claim.settle();
+            } else {
+                drop(claim);
+            }
+        });
+        match copied {
+            Ok(_) => assert!(!does_well),
+            Err(other) => assert!(does_well && other == first.path()),
+        }
+    }
+}

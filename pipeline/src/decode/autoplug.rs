@@ -206,6 +206,7 @@ impl Autoplug {
 
     /// A container's stream: the first video is decoded.
     fn stream_appeared(self: &Arc<Self>, stream: &Stream) {
+        self.watch.course().has_streams = true;
         let caps = stream.pad.current_caps().unwrap_or_else(|| stream.pad.query_caps(None));
         let is_video =
             !stream.is_file && matches!(format::kind_of_stream(&caps), Kind::Coded | Kind::Raw);
@@ -294,6 +295,7 @@ impl Autoplug {
         caps: &gst::Caps,
     ) -> Result<(), DecodeError> {
         let decoder = self.add(factory)?;
+        limit_threads(&decoder);
         let pads = decoder.static_pad("sink").zip(decoder.static_pad("src"));
         let Some((sink, src)) = pads else {
             self.remove(&decoder);
@@ -382,6 +384,16 @@ impl Autoplug {
         if let Some(graph) = self.graph.upgrade() {
             drop(graph.remove(element));
         }
+    }
+}
+
+/// As many threads as there are processors for us. Some decoders count those of the machine instead,
+/// and wait for each other by spinning: on fewer they take a hundred times as long.
+fn limit_threads(decoder: &gst::Element) {
+    let is_number = |pspec: &gst::glib::ParamSpec| pspec.value_type() == u32::static_type();
+    if decoder.find_property("threads").is_some_and(|pspec| is_number(&pspec)) {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        decoder.set_property("threads", u32::try_from(processors.min(16)).unwrap_or(1));
     }
 }
 

@@ -18,7 +18,11 @@ impl H264Layout {
     pub(super) fn of(caps: &gst::CapsRef) -> Option<Self> {
         let fields = caps.structure(0).filter(|fields| fields.name() == "video/x-h264")?;
         let is_whole = fields.get::<&str>("alignment").ok()? == "au";
-        let is_progressive = fields.get::<&str>("interlace-mode").ok()? == "progressive";
+        // Versions of the parser differ in which of the two they tell.
+        let is_progressive = match fields.get::<&str>("interlace-mode") {
+            Ok(mode) => mode == "progressive",
+            Err(_) => fields.get::<&str>("coded-picture-structure").ok()? == "frame",
+        };
         if !is_whole || !is_progressive {
             return None;
         }
@@ -101,15 +105,19 @@ mod tests {
     #[test]
     fn other_codecs_and_interlaced_video_have_no_layout() {
         gst::init().unwrap();
-        let caps = |mode: &str| {
+        let caps = |field: &str, value: &str| {
             gst::Caps::builder("video/x-h264")
                 .field("alignment", "au")
                 .field("stream-format", "byte-stream")
-                .field("interlace-mode", mode)
+                .field(field, value)
                 .build()
         };
-        assert_eq!(H264Layout::of(&caps("progressive")), Some(H264Layout::StartCodes));
-        assert_eq!(H264Layout::of(&caps("mixed")), None);
+        let layout = |field, value| H264Layout::of(&caps(field, value));
+        assert_eq!(layout("interlace-mode", "progressive"), Some(H264Layout::StartCodes));
+        assert_eq!(layout("coded-picture-structure", "frame"), Some(H264Layout::StartCodes));
+        assert_eq!(layout("interlace-mode", "mixed"), None);
+        assert_eq!(layout("coded-picture-structure", "field"), None);
+        assert_eq!(layout("width", "unknown"), None);
         assert_eq!(H264Layout::of(&gst::Caps::builder("video/x-vp9").build()), None);
     }
 

@@ -70,8 +70,11 @@ pub enum DecodeError {
     /// It announces more than there is, and what there is gives nothing.
     #[error("was cut off before its first picture: copy it again")]
     CutOff,
+    /// It announces more than there is.
+    #[error("announces {:.1} s more, which are missing: copy it again, if there is a whole one", *.0 as f64 / 1e9)]
+    CutShort(u64),
     /// Its structure makes no sense.
-    #[error("is damaged: {0}")]
+    #[error("is damaged ({0}): copy it again, or repair it")]
     Damaged(String),
     /// It was read to its end, and no picture came of it.
     #[error("gave no picture: what it holds as video could not be decoded")]
@@ -95,6 +98,11 @@ impl DecodeError {
             self,
             Self::Unreadable(_) | Self::Stalled(_) | Self::NoElement { .. } | Self::Broken(_)
         )
+    }
+
+    /// The Debian package whose elements read a container or codec; none where no package does.
+    pub fn package_for(format: &gst::CapsRef) -> Option<&'static str> {
+        names(format).1
     }
 }
 
@@ -137,39 +145,49 @@ pub(super) fn refined(error: DecodeError, outside: Outside) -> DecodeError {
 /// An element is missing that only a broken installation lacks.
 pub(super) fn missing_element(name: &str) -> DecodeError {
     let package = match name {
-        "deinterlace" | "videoflip" => "gstreamer1.0-plugins-good",
+        "deinterlace" | "videoflip" => GOOD,
         "filesrc" | "typefind" | "capsfilter" | "fakesink" => "libgstreamer1.0-0",
-        _ => "gstreamer1.0-plugins-base",
+        _ => BASE,
     };
     DecodeError::Broken(format!("GStreamer lacks `{name}`: install {package}"))
 }
 
+const BASE: &str = "gstreamer1.0-plugins-base";
+const GOOD: &str = "gstreamer1.0-plugins-good";
+const BAD: &str = "gstreamer1.0-plugins-bad";
+const UGLY: &str = "gstreamer1.0-plugins-ugly";
+const LIBAV: &str = "gstreamer1.0-libav";
+
 /// What a person calls a container or codec, and the Debian package whose elements read it.
-fn names(media_type: &str) -> (String, Option<&'static str>) {
-    let (good, bad, libav) =
-        ("gstreamer1.0-plugins-good", "gstreamer1.0-plugins-bad", "gstreamer1.0-libav");
+fn names(format: &gst::CapsRef) -> (String, Option<&'static str>) {
+    let fields = format.structure(0);
+    let media_type = fields.map_or("nothing", |fields| fields.name().as_str());
+    let is_container =
+        fields.is_some_and(|fields| fields.get("systemstream").is_ok_and(|is_one: bool| is_one));
     let (name, package) = match media_type {
-        "video/quicktime" | "application/x-3gp" | "audio/x-m4a" => ("MP4 or QuickTime", good),
-        "video/x-matroska" | "video/webm" => ("Matroska or WebM", good),
-        "video/x-msvideo" => ("AVI", good),
-        "video/x-flv" => ("Flash video", good),
-        "application/ogg" => ("Ogg", "gstreamer1.0-plugins-base"),
-        "video/mpegts" | "video/mpeg" => ("MPEG video", bad),
-        "application/mxf" => ("MXF", bad),
-        "video/x-ms-asf" => ("Windows Media", "gstreamer1.0-plugins-ugly"),
-        "application/vnd.rn-realmedia" => ("RealMedia", "gstreamer1.0-plugins-ugly"),
-        "video/x-h264" => ("H.264 video", libav),
-        "video/x-h265" => ("H.265 (HEVC) video", libav),
+        "video/quicktime" | "application/x-3gp" | "audio/x-m4a" => ("MP4 or QuickTime", GOOD),
+        "video/x-matroska" | "video/webm" => ("Matroska or WebM", GOOD),
+        "video/x-msvideo" => ("AVI", GOOD),
+        "video/x-flv" => ("Flash video", GOOD),
+        "application/ogg" => ("Ogg", BASE),
+        "video/mpegts" => ("MPEG-TS", BAD),
+        "video/mpeg" if is_container => ("MPEG-PS", BAD),
+        "video/mpeg" => ("MPEG video", LIBAV),
+        "application/mxf" => ("MXF", BAD),
+        "video/x-ms-asf" => ("Windows Media", UGLY),
+        "application/vnd.rn-realmedia" => ("RealMedia", UGLY),
+        "video/x-h264" => ("H.264 video", LIBAV),
+        "video/x-h265" => ("H.265 (HEVC) video", LIBAV),
         "video/x-h266" | "video/x-gst-fourcc-vvc1" | "video/x-gst-fourcc-vvi1" => {
             return ("H.266 (VVC) video".into(), None);
         }
-        "video/x-av1" => ("AV1 video", libav),
-        "video/x-vp8" => ("VP8 video", good),
-        "video/x-vp9" => ("VP9 video", good),
-        "video/x-theora" => ("Theora video", "gstreamer1.0-plugins-base"),
-        "image/jpeg" => ("motion JPEG", good),
+        "video/x-av1" => ("AV1 video", BAD),
+        "video/x-vp8" => ("VP8 video", GOOD),
+        "video/x-vp9" => ("VP9 video", GOOD),
+        "video/x-theora" => ("Theora video", BASE),
+        "image/jpeg" => ("motion JPEG", GOOD),
         other if other.starts_with("video/x-") => {
-            return (other["video/x-".len()..].into(), Some(libav));
+            return (other["video/x-".len()..].into(), Some(LIBAV));
         }
         other => return (other.into(), None),
     };
@@ -178,18 +196,25 @@ fn names(media_type: &str) -> (String, Option<&'static str>) {
 
 /// No element takes these caps.
 pub(super) fn no_element_for(caps: &gst::CapsRef) -> DecodeError {
-    let media_type = caps.structure(0).map_or("nothing", |fields| fields.name().as_str());
-    let (what, package) = names(media_type);
-    let plugin = match package {
-        Some("gstreamer1.0-libav") => "libav",
-        _ => "",
-    };
-    let is_installed = gst::Registry::get().find_plugin(plugin).is_some();
-    let remedy = match package.filter(|_| !is_installed) {
+    let (what, package) = names(caps);
+    let remedy = match package.filter(|package| !is_installed(package)) {
         Some(package) => format!("install {package}"),
         None => "convert it, for example with `ffmpeg -i IN -c:v libx264 OUT.mp4`".to_owned(),
     };
     DecodeError::NoElement { what, remedy }
+}
+
+/// Whether a plugin is there that its package never lacks.
+fn is_installed(package: &str) -> bool {
+    let plugin = match package {
+        BASE => "typefindfunctions",
+        GOOD => "isomp4",
+        BAD => "videoparsersbad",
+        UGLY => "asf",
+        LIBAV => "libav",
+        _ => return false,
+    };
+    gst::Registry::get().find_plugin(plugin).is_some()
 }
 
 /// What an element's error message means.
@@ -234,6 +259,32 @@ mod tests {
         let error = no_element_for(&caps).to_string();
         assert!(error.starts_with("is H.266 (VVC) video, which this installation"), "{error}");
         assert!(error.contains("ffmpeg -i"), "{error}");
+    }
+
+    #[test]
+    fn the_package_named_is_the_one_that_reads_the_format() {
+        gst::init().unwrap();
+        for (format, package) in [
+            ("video/x-av1", Some(BAD)),
+            ("video/mpeg, mpegversion=2, systemstream=true", Some(BAD)),
+            ("video/mpeg, mpegversion=2, systemstream=false", Some(LIBAV)),
+            ("video/mpeg, mpegversion=4", Some(LIBAV)),
+            ("video/x-prores", Some(LIBAV)),
+            ("video/x-h266", None),
+        ] {
+            let caps: gst::Caps = format.parse().unwrap();
+            assert_eq!(DecodeError::package_for(&caps), package, "{format}");
+        }
+    }
+
+    #[test]
+    fn a_package_that_is_there_already_is_not_recommended() {
+        gst::init().unwrap();
+        let caps = gst::Caps::builder("video/x-av1").build();
+        let is_there = gst::ElementFactory::find("tsdemux").is_some();
+        let error = no_element_for(&caps).to_string();
+        assert_eq!(error.contains("install gstreamer1.0-plugins-bad"), !is_there, "{error}");
+        assert_eq!(error.contains("ffmpeg -i"), is_there, "{error}");
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub struct MediaFacts {
 }
 
 /// How long to wait for the graph before looking around.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(20);
 
 /// How long to wait for it to start before looking again.
 const STARTING: Duration = Duration::from_millis(1);
@@ -266,7 +266,8 @@ impl Decoder {
                     self.phase = Phase::Draining { since: now, asked: true };
                     self.ask_to_end();
                 }
-                is_empty && now > since + DRAIN / 10
+                let has_streams = self.graph.watch.course().has_streams;
+                is_empty && (!has_streams || now > since + DRAIN / 10)
             }
             Phase::Draining { since, asked: true } => now > since + DRAIN,
             Phase::Ended => true,
@@ -313,6 +314,7 @@ impl Decoder {
             .filter(|missing| missing.duration_ns() >= MIN_MISSING_NS);
         if let Some(missing) = missing {
             self.clips_end_ns = missing.end_ns;
+            self.graph.watch.fail(DecodeError::CutShort(missing.duration_ns()));
             return Ok(Some(Piece::Lost(missing)));
         }
         self.phase = Phase::Ended;

@@ -48,6 +48,8 @@ pub(super) struct Course {
     unseen: Vec<Span>,
     /// The container's date, in nanoseconds since the Unix epoch.
     pub(super) dated_unix_ns: Option<i64>,
+    /// A container gave a stream.
+    pub(super) has_streams: bool,
     /// What streams there are besides video.
     pub(super) others: BTreeSet<&'static str>,
 }

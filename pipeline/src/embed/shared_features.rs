@@ -27,14 +27,13 @@ impl<F: Clone> SharedFeatures<F> {
     }
 
     /// A clip with frames at these times is done: what lies before the next clip's start is not
-    /// needed any more.
+    /// needed any more. Where the next one begins after it, it may still begin with this one's last
+    /// frame, which is shown until another comes.
     pub(super) fn forget_before_next(&mut self, source: &Arc<SourceToken>, times_ns: &[u64]) {
         let stride = source.stride;
+        let Some(next) = times_ns.get(stride).or(times_ns.last()) else { return };
         let frames = self.of(source);
-        match times_ns.get(stride) {
-            Some(next) => *frames = frames.split_off(next),
-            None => frames.clear(),
-        }
+        *frames = frames.split_off(next);
     }
 
     /// Sources that have ended need nothing.
@@ -82,12 +81,16 @@ mod tests {
     }
 
     #[test]
-    fn clips_that_do_not_overlap_share_nothing() {
+    fn clips_that_do_not_overlap_leave_only_the_frame_that_may_still_be_shown() {
         let mut shared = SharedFeatures::new();
         let source = source(2);
-        shared.keep(&source, 0, ());
+        for time in 0..4 {
+            shared.keep(&source, time, time);
+        }
         shared.forget_before_next(&source, &[0, 1]);
-        assert_eq!(shared.len(), 0);
+        assert_eq!(shared.find(&source, 0), None);
+        assert_eq!(shared.find(&source, 1), Some(&1));
+        assert_eq!(shared.find(&source, 3), Some(&3), "the next clip of the same batch");
     }
 
     #[test]

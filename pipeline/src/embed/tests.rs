@@ -67,6 +67,19 @@ async fn sharing_changes_nothing_and_every_frame_is_looked_at_once() {
 }
 
 #[tokio::test]
+async fn clips_of_one_batch_that_share_no_frame_are_all_embedded() {
+    let (queue, _stage) = EmbedStage::spawn_with(TestEncoder::default(), settings(8)).unwrap();
+    let source = queue.source(4);
+    let mut pending = Vec::new();
+    for clip in clips(1, 12).into_iter().step_by(2) {
+        pending.push(source.submit(clip).await.unwrap());
+    }
+    for embedding in pending {
+        embedding.embedding().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn clips_left_out_by_an_earlier_run_change_no_other() {
     let whole = TestEncoder::default();
     let (queue, _stage) = EmbedStage::spawn_with(whole, settings(4)).unwrap();
