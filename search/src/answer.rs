@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use footage_clip::{Embedding, SourceId, Span};
+use footage_clip::{Embedding, SourceId, SourceRecord, Span};
 use footage_index::{Filter, FindClips, Hit, IndexError};
 use footage_model::Calibration;
 
@@ -100,13 +100,18 @@ pub async fn find_moments(
         asked = (asked * 4).min(MOST_HITS);
     };
     let confidence_of = |score| calibration.map(|calibration| calibration.probability(score));
-    let names: HashMap<&SourceId, &str> =
-        sources.iter().map(|s| (&s.record.source_id, s.record.name.as_str())).collect();
-    let moments = moments.into_iter().take(wanted.limit).map(|moment| Found {
-        name: name_of(&moment, &names),
-        confidence: confidence_of(moment.score),
-        is_match: calibration.map(|_| search.is_match(moment.score)),
-        moment,
+    let records: HashMap<&SourceId, &SourceRecord> =
+        sources.iter().map(|s| (&s.record.source_id, &s.record)).collect();
+    let moments = moments.into_iter().take(wanted.limit).map(|mut moment| {
+        let record = records.get(&moment.source_id).copied();
+        // A file that was moved is known where it is now; its clips still say where it was.
+        moment.media = record.and_then(|record| record.media.clone()).or(moment.media);
+        Found {
+            name: name_of(&moment, record),
+            confidence: confidence_of(moment.score),
+            is_match: calibration.map(|_| search.is_match(moment.score)),
+            moment,
+        }
     });
     Ok(Answer {
         moments: moments.collect(),
@@ -176,12 +181,12 @@ impl Search<'_> {
     }
 }
 
-fn name_of(moment: &Moment, names: &HashMap<&SourceId, &str>) -> String {
+fn name_of(moment: &Moment, record: Option<&SourceRecord>) -> String {
     let of_file = || {
         let path = std::path::Path::new(&moment.media.as_ref()?.path);
         Some(path.file_name()?.to_string_lossy().into_owned())
     };
-    let known = names.get(&moment.source_id).map(|name| (*name).to_owned());
+    let known = record.map(|record| record.name.clone());
     known.or_else(of_file).unwrap_or_else(|| moment.source_id.to_string())
 }
 

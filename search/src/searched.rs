@@ -49,11 +49,6 @@ impl Searched {
         searched
     }
 
-    /// Time that cannot be found, whatever the reason.
-    pub fn total_lost_ns(&self) -> u64 {
-        self.lost_ns.values().sum()
-    }
-
     fn add(&mut self, source: &KnownSource, filter: &Filter) {
         let media = filter.media.map_or(Span::new(0, u64::MAX), media_window);
         let utc = match (filter.utc, source.origin) {
@@ -135,7 +130,7 @@ mod tests {
         assert_eq!(searched.sources, 2);
         assert_eq!(searched.indexed_ns, 80 * S);
         assert_eq!(searched.gated_ns, 10 * S);
-        assert_eq!(searched.total_lost_ns(), 4 * S);
+        assert_eq!(searched.lost_ns.values().sum::<u64>(), 4 * S);
         assert_eq!(searched.lost_ns[&LostReason::DecodeError], 4 * S);
         assert_eq!((searched.incomplete, searched.unseen_ns), (0, 0));
     }
@@ -149,7 +144,7 @@ mod tests {
         assert_eq!(searched.sources, 1);
         assert_eq!(searched.indexed_ns, 10 * S);
         assert_eq!(searched.gated_ns, 10 * S);
-        assert_eq!(searched.total_lost_ns(), 2 * S);
+        assert_eq!(searched.lost_ns.values().sum::<u64>(), 2 * S);
     }
 
     #[test]
