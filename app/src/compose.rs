@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use candle_core::Device;
 use footage_clip::{ModelRef, SourceId, SourceRecord, UtcStart};
 use footage_index::{
-    Collection, EmbeddedIndex, EmbeddedSettings, FindClips as _, IndexError, Ledger, With,
+    Collection, EmbeddedIndex, EmbeddedSettings, Filter, FindClips as _, IndexError, Ledger, With,
     finish_removals,
 };
 use footage_model::Model;
@@ -76,11 +76,12 @@ impl House {
         topic: Arc<dyn Topic>,
         earlier: Arc<dyn EarlierWork>,
     ) -> Result<(Archive, EmbedStage)> {
+        let window = self.settings.window.of(model)?;
         let (embed, stage) = EmbedStage::spawn(model.clone(), self.settings.embed)
             .context("cannot start the model's thread")?;
         let archive = Archive {
             model: model_ref(model),
-            window: self.settings.window.of(model)?,
+            window,
             decode: self.settings.decode.of(model),
             parallel_files: self.settings.decode.parallel_files,
             embed,
@@ -109,6 +110,13 @@ impl Store {
         let ledger = Ledger::open(index.folder())?;
         let store = Self { index, ledger };
         finish_removals(&store.index, &store.ledger).await?;
+        let (claimed, held) =
+            (store.ledger.indexed_clips()?, store.index.count(&Filter::default()).await?);
+        // A clip is entered as indexed only once the index has it for good, so more are no harm.
+        if held < claimed {
+            let cause = format!("{held} clips are there, of {claimed} that its ledger tells of");
+            return Err(IndexError::Damaged { at: store.index.folder().to_owned(), cause }.into());
+        }
         Ok(store)
     }
 

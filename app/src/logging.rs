@@ -24,3 +24,16 @@ pub(crate) fn start(verbose: u8) {
         .compact()
         .init();
 }
+
+/// A damaged file may make the library panic that opens it. That is caught and told in one line, so
+/// the panic's own words go to the log.
+pub(crate) fn keep_caught_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() == Some(footage_index::OPENING_THREAD) {
+            tracing::debug!(%panic, "caught while opening the index");
+        } else {
+            usual(panic);
+        }
+    }));
+}

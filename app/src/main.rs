@@ -25,6 +25,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start(cli.global.verbose);
+    logging::keep_caught_panics();
     outcome::reported(run(cli))
 }
 

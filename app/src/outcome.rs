@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use crate::terminal::escaped;
+use crate::terminal::{escaped, masked};
 
 /// How a verb ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(crate) fn in_one_line(error: &anyhow::Error) -> String {
             line = format!("{line}: {text}");
         }
     }
-    escaped(&line)
+    escaped(&masked(&line))
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

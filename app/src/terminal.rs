@@ -18,6 +18,54 @@ pub(crate) fn escaped(text: &str) -> String {
     safe
 }
 
+/// Names of values in an address that let somebody in.
+const SECRETS: [&str; 8] =
+    ["token", "key", "apikey", "api_key", "secret", "password", "signature", "sig"];
+
+/// `text` without what lets somebody in: users and passwords in addresses, and the values of their
+/// parameters that are called so.
+pub(crate) fn masked(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        safe.push_str(before);
+        safe.push_str("://");
+        let end = after.find(|c: char| c.is_whitespace() || "\"'`<>".contains(c));
+        let (address, others) = after.split_at(end.unwrap_or(after.len()));
+        mask_address(address, &mut safe);
+        rest = others;
+    }
+    safe.push_str(rest);
+    safe
+}
+
+fn mask_address(address: &str, safe: &mut String) {
+    let (place, parameters) = match address.split_once('?') {
+        Some((place, parameters)) => (place, Some(parameters)),
+        None => (address, None),
+    };
+    let authority = place.split(['/', '#']).next().unwrap_or(place);
+    match authority.rsplit_once('@') {
+        Some((credentials, _)) => {
+            safe.push_str("***");
+            safe.push_str(&place[credentials.len()..]);
+        }
+        None => safe.push_str(place),
+    }
+    let mut mark = '?';
+    for parameter in parameters.into_iter().flat_map(|all| all.split('&')) {
+        safe.push(mark);
+        mark = '&';
+        match parameter.split_once('=') {
+            Some((name, _)) if SECRETS.contains(&name.to_ascii_lowercase().as_str()) => {
+                safe.push_str(name);
+                safe.push_str("=***");
+            }
+            _ => safe.push_str(parameter),
+        }
+    }
+}
+
 /// Media time as `mm:ss`, or `h:mm:ss` from an hour on.
 pub(crate) fn clock(seconds: u64) -> String {
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -63,6 +111,17 @@ pub(crate) fn counted(count: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lets_somebody_in_is_masked() {
+        assert_eq!(masked("rtsp://me:p@ss@cam/live?x=1"), "rtsp://***@cam/live?x=1");
+        assert_eq!(masked("https://host/a@b"), "https://host/a@b");
+        assert_eq!(masked("/plain/path"), "/plain/path");
+        assert_eq!(
+            masked("cannot read `s3://k:p@b/x`, nor http://h/y?a=1&Token=abc&b"),
+            "cannot read `s3://***@b/x`, nor http://h/y?a=1&Token=***&b"
+        );
+    }
 
     #[test]
     fn a_file_name_cannot_steer_the_terminal() {

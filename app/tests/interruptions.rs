@@ -122,3 +122,24 @@ fn another_models_or_a_newer_releases_data_is_refused_and_left_alone() {
     fs_err::write(&manifest, text).unwrap();
     assert_eq!(bench.sources().len(), 1);
 }
+
+#[test]
+fn an_index_with_fewer_clips_than_its_ledger_tells_of_is_not_taken_for_whole() {
+    let [whole, bench] = [Bench::new(), Bench::new()];
+    for bench in [&whole, &bench] {
+        fs_err::copy(sample(), bench.path("garden.mp4")).unwrap();
+    }
+    whole.ok(&["index", "garden.mp4"]);
+    bench.ok(&["index", "garden.mp4", "--set", "window.stride_frames=8"]);
+    let ledger = |bench: &Bench| {
+        let folders = fs_err::read_dir(bench.data().join("index")).unwrap();
+        let mut ledgers = folders.map(|entry| entry.unwrap().path().join("ledger.redb"));
+        ledgers.find(|path| path.is_file()).unwrap()
+    };
+    fs_err::copy(ledger(&whole), ledger(&bench)).unwrap();
+
+    let ran = bench.run(&["search", "a dog"]);
+
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.contains("of") && ran.err.contains("index again"), "{ran:?}");
+}

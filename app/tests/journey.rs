@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::path::Path;
 
 use support::Bench;
@@ -52,6 +53,38 @@ fn indexing_again_does_nothing_and_a_renamed_file_is_known_by_its_content() {
     assert_eq!(after[0]["source_id"], before[0]["source_id"]);
     assert_eq!(after[0]["indexed_clips"], before[0]["indexed_clips"]);
     assert_eq!(after[0]["name"], "yard.mp4", "the name follows the file");
+    let found = bench.json(&["search", "a dog", "--all", "--json"]);
+    let play = found["moments"][0]["play"]["mpv"].as_str().unwrap();
+    assert!(play.contains("yard.mp4"), "so does the command that plays it: {play}");
+}
+
+#[test]
+fn a_path_that_holds_another_recording_now_says_what_became_of_the_old_one() {
+    let bench = Bench::new().with_video("garden.mp4");
+    bench.ok(&["index", "garden.mp4"]);
+    let old = bench.sources()[0]["source_id"].as_str().unwrap().to_owned();
+    let more = fs_err::OpenOptions::new().append(true).open(bench.path("garden.mp4"));
+    // A box of type `free`, which players pass over.
+    more.unwrap().write_all(&[0, 0, 0, 9, b'f', b'r', b'e', b'e', 0]).unwrap();
+
+    let again = bench.ok(&["index", "garden.mp4"]);
+
+    assert!(again.out.contains(&format!("footage source remove {old}")), "{again:?}");
+    bench.ok(&["source", "remove", &old, "--yes"]);
+    assert_eq!(bench.sources().len(), 1);
+    let third = bench.ok(&["index", "garden.mp4"]);
+    assert!(!third.out.contains("remove"), "{third:?}");
+}
+
+#[test]
+fn windows_that_do_not_overlap_lose_no_clip() {
+    let bench = Bench::new().with_video("garden.mp4");
+
+    bench.ok(&["index", "garden.mp4", "--set", "window.stride_frames=8"]);
+
+    let source = &bench.sources()[0];
+    assert_eq!(source["lost_clips"], 0, "{source}");
+    assert!((source["indexed_s"].as_f64().unwrap() - 12.0).abs() < 1.0, "{source}");
 }
 
 #[test]

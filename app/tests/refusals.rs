@@ -81,6 +81,17 @@ fn a_model_that_cannot_be_read_is_named_and_nothing_is_made() {
 }
 
 #[test]
+fn a_window_longer_than_the_model_takes_is_refused_before_anything_is_read() {
+    let bench = Bench::new().with_video("garden.mp4");
+
+    let ran = bench.run(&["index", "garden.mp4", "--set", "window.length_frames=128"]);
+
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.contains("at most 64 frames"), "{ran:?}");
+    bench.ok(&["index", "garden.mp4"]);
+}
+
+#[test]
 fn a_source_is_only_removed_when_somebody_says_yes() {
     let bench = Bench::new().with_video("garden.mp4");
     bench.ok(&["index", "garden.mp4"]);

@@ -157,7 +157,12 @@ impl Layers {
 
     /// A duration in seconds, of at least `least` and at most a day.
     pub(crate) fn seconds(&self, key: &str, least: f64) -> Result<Duration> {
-        Ok(Duration::from_secs_f64(self.within(key, least, 86_400.0)?))
+        self.seconds_up_to(key, least, Duration::from_secs(86_400))
+    }
+
+    /// A duration in seconds, of at least `least` and at most `most`.
+    pub(crate) fn seconds_up_to(&self, key: &str, least: f64, most: Duration) -> Result<Duration> {
+        Ok(Duration::from_secs_f64(self.within(key, least, most.as_secs_f64())?))
     }
 
     /// Text in a form of its own; `None` where it is the word that says "somebody else decides".

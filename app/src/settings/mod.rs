@@ -6,11 +6,12 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use footage_clip::{PartialClip, Rate, WindowSpec};
 use footage_indexer::IndexerSettings;
 use footage_model::Model;
 use footage_pipeline::{DecodeMode, DecodeSettings, EmbedSettings, PictureSize};
+use gstfootage::footageclip::LONGEST_GAP;
 
 pub(crate) use self::layers::{Layers, Origin, Setting};
 use crate::cli::{Global, Stated};
@@ -129,7 +130,7 @@ impl Settings {
                 mode: layers.get("decode.mode")?,
                 max_pixels: (layers.within("decode.max_megapixels", 0.01, 1000.0)? * 1e6) as u64,
                 stalled_after: layers.seconds("decode.stalled_after_s", 0.1)?,
-                max_gap: layers.seconds("decode.max_gap_s", 0.1)?,
+                max_gap: layers.seconds_up_to("decode.max_gap_s", 0.1, LONGEST_GAP)?,
                 partial: layers.get("decode.partial")?,
                 parallel_files: layers.count("decode.parallel_files", 256)?,
             },
@@ -171,7 +172,15 @@ impl WindowSettings {
         // A stride that fits the model's own length need not fit another.
         let stride = self.stride_frames.unwrap_or(own.stride().min(length));
         let spec = WindowSpec::try_new(length, stride, self.rate.unwrap_or(own.rate()));
-        spec.context("the settings under [window] make no window")
+        let spec = spec.context("the settings under [window] make no window")?;
+        let most = model.video().max_frames();
+        ensure!(
+            spec.length() <= most,
+            "setting `window.length_frames` is {}: the model {} takes clips of at most {most} frames",
+            spec.length(),
+            model.name()
+        );
+        Ok(spec)
     }
 }
 
@@ -288,6 +297,19 @@ mod tests {
                 let repeats = setting.origin != Origin::Default && setting.value == default.value;
                 assert!(!repeats, "{} repeats the default of {key}", path.display());
             }
+        }
+    }
+
+    #[test]
+    fn what_the_elements_would_refuse_is_refused_here() {
+        for (key, fits, beyond) in [
+            ("decode.max_gap_s", "3600", "3600.5"),
+            ("window.rate", "1/3600", "1/7200"),
+            ("window.rate", "1000", "1001"),
+        ] {
+            assert!(stated(key, fits).is_ok(), "{key}={fits}");
+            let error = stated(key, beyond).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains("3600"), "{error}");
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::compose::House;
 use crate::outcome::Outcome;
 use crate::settings::{DEFAULTS, Setting};
-use crate::terminal::escaped;
+use crate::terminal::{escaped, masked};
 
 /// Show the settings in force, each with where it comes from
 ///
@@ -55,26 +55,4 @@ fn as_json(setting: &Setting) -> Value {
         value => serde_json::to_value(value).unwrap_or(Value::Null),
     };
     json!({ "value": value, "origin": setting.origin.to_string() })
-}
-
-/// `scheme://user:password@host` without the user and the password.
-fn masked(text: &str) -> String {
-    let Some((before, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    match authority.rsplit_once('@') {
-        Some((credentials, _)) => format!("{before}://***{}", &rest[credentials.len()..]),
-        None => text.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_in_an_address_are_masked() {
-        assert_eq!(masked("rtsp://me:p@ss@cam/live?x=1"), "rtsp://***@cam/live?x=1");
-        assert_eq!(masked("https://host/a@b"), "https://host/a@b");
-        assert_eq!(masked("/plain/path"), "/plain/path");
-    }
 }

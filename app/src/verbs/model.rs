@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::compose::House;
 use crate::outcome::Outcome;
-use crate::terminal::escaped;
+use crate::terminal::{escaped, masked};
 
 /// Look at models and check them
 #[derive(Debug, clap::Args)]
@@ -69,7 +69,8 @@ fn list(house: &House, as_json: bool) -> Result<Outcome> {
     let model = house.open_model()?;
     let window = model.window();
     let dir = &house.settings.model_dir;
-    let place = dir.as_ref().map_or_else(|| "bundled".to_owned(), |dir| dir.display().to_string());
+    let place =
+        dir.as_ref().map_or_else(|| "bundled".to_owned(), |dir| masked(&dir.display().to_string()));
     let mut out = stdout().lock();
     if as_json {
         let described = json!({

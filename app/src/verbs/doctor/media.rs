@@ -1,5 +1,6 @@
 //! `GStreamer`, the elements that footage needs, and the package that brings each.
 
+use footage_pipeline::DecodeError;
 use gst::prelude::*;
 
 use super::{Check, Finding};
@@ -8,7 +9,26 @@ use super::{Check, Finding};
 struct Ability {
     about: &'static str,
     elements: &'static [&'static str],
-    package: &'static str,
+    brought: Brought,
+}
+
+/// By which package.
+enum Brought {
+    By(&'static str),
+    /// By the one that a file of this format would be told to install.
+    Reading(&'static str),
+}
+
+impl Ability {
+    fn package(&self) -> Option<&'static str> {
+        match self.brought {
+            Brought::By(package) => Some(package),
+            Brought::Reading(format) => {
+                let format: gst::Caps = format.parse().ok()?;
+                DecodeError::package_for(&format)
+            }
+        }
+    }
 }
 
 const fn ability(
@@ -16,14 +36,20 @@ const fn ability(
     elements: &'static [&'static str],
     package: &'static str,
 ) -> Ability {
-    Ability { about, elements, package }
+    Ability { about, elements, brought: Brought::By(package) }
+}
+
+const fn reading(
+    about: &'static str,
+    elements: &'static [&'static str],
+    format: &'static str,
+) -> Ability {
+    Ability { about, elements, brought: Brought::Reading(format) }
 }
 
 const BASE: &str = "gstreamer1.0-plugins-base";
 const GOOD: &str = "gstreamer1.0-plugins-good";
 const BAD: &str = "gstreamer1.0-plugins-bad";
-const UGLY: &str = "gstreamer1.0-plugins-ugly";
-const LIBAV: &str = "gstreamer1.0-libav";
 
 /// Without these nothing can be indexed.
 const NEEDED: &[Ability] = &[
@@ -37,29 +63,29 @@ const NEEDED: &[Ability] = &[
 
 /// Without one of these, files of that kind fail, and the others do not.
 const FORMATS: &[Ability] = &[
-    ability("MP4, MOV", &["qtdemux"], GOOD),
-    ability("Matroska, WebM", &["matroskademux"], GOOD),
-    ability("AVI", &["avidemux"], GOOD),
-    ability("FLV", &["flvdemux"], GOOD),
-    ability("MPEG-TS", &["tsdemux"], BAD),
-    ability("MPEG-PS, VOB", &["mpegpsdemux"], BAD),
-    ability("Ogg", &["oggdemux"], BASE),
-    ability("WMV, ASF", &["asfdemux"], UGLY),
-    ability("MXF", &["mxfdemux"], BAD),
+    reading("MP4, MOV", &["qtdemux"], "video/quicktime"),
+    reading("Matroska, WebM", &["matroskademux"], "video/x-matroska"),
+    reading("AVI", &["avidemux"], "video/x-msvideo"),
+    reading("FLV", &["flvdemux"], "video/x-flv"),
+    reading("MPEG-TS", &["tsdemux"], "video/mpegts"),
+    reading("MPEG-PS, VOB", &["mpegpsdemux"], "video/mpeg, systemstream=true"),
+    reading("Ogg", &["oggdemux"], "application/ogg"),
+    reading("WMV, ASF", &["asfdemux"], "video/x-ms-asf"),
+    reading("MXF", &["mxfdemux"], "application/mxf"),
     ability("H.264 (parser)", &["h264parse"], BAD),
-    ability("H.264", &["avdec_h264", "openh264dec"], LIBAV),
+    reading("H.264", &["avdec_h264", "openh264dec"], "video/x-h264"),
     ability("H.265 (parser)", &["h265parse"], BAD),
-    ability("H.265", &["avdec_h265", "libde265dec"], LIBAV),
-    ability("VP8", &["vp8dec", "avdec_vp8"], GOOD),
-    ability("VP9", &["vp9dec", "avdec_vp9"], GOOD),
-    ability("AV1", &["av1dec", "dav1ddec"], BAD),
-    ability("MPEG-2", &["avdec_mpeg2video", "mpeg2dec"], LIBAV),
-    ability("MPEG-4 Part 2", &["avdec_mpeg4"], LIBAV),
-    ability("H.263", &["avdec_h263"], LIBAV),
-    ability("ProRes", &["avdec_prores"], LIBAV),
-    ability("WMV (decoder)", &["avdec_wmv2"], LIBAV),
-    ability("Motion JPEG", &["jpegdec", "avdec_mjpeg"], GOOD),
-    ability("Theora", &["theoradec", "avdec_theora"], BASE),
+    reading("H.265", &["avdec_h265", "libde265dec"], "video/x-h265"),
+    reading("VP8", &["vp8dec", "avdec_vp8"], "video/x-vp8"),
+    reading("VP9", &["vp9dec", "avdec_vp9"], "video/x-vp9"),
+    reading("AV1", &["av1dec", "dav1ddec"], "video/x-av1"),
+    reading("MPEG-2", &["avdec_mpeg2video", "mpeg2dec"], "video/mpeg, mpegversion=2"),
+    reading("MPEG-4 Part 2", &["avdec_mpeg4"], "video/mpeg, mpegversion=4"),
+    reading("H.263", &["avdec_h263"], "video/x-h263"),
+    reading("ProRes", &["avdec_prores"], "video/x-prores"),
+    reading("WMV (decoder)", &["avdec_wmv2"], "video/x-wmv"),
+    reading("Motion JPEG", &["jpegdec", "avdec_mjpeg"], "image/jpeg"),
+    reading("Theora", &["theoradec", "avdec_theora"], "video/x-theora"),
 ];
 
 /// What concerns media.
@@ -105,7 +131,7 @@ fn missing(abilities: &[Ability], as_finding: fn(String) -> Finding) -> Finding 
         return Finding::Good(all.join(", "));
     }
     let named: Vec<_> = missing.iter().map(|ability| ability.about).collect();
-    let mut packages: Vec<_> = missing.iter().map(|ability| ability.package).collect();
+    let mut packages: Vec<_> = missing.iter().filter_map(|ability| ability.package()).collect();
     packages.sort_unstable();
     packages.dedup();
     as_finding(format!("missing: {}: sudo apt install {}", named.join(", "), packages.join(" ")))
@@ -124,4 +150,24 @@ fn hardware() -> Finding {
         return Finding::Good("no video decoder in hardware: the processor decodes".to_owned());
     }
     Finding::Good(names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ability_names_the_package_that_brings_its_first_element() {
+        gst::init().unwrap();
+        for ability in NEEDED.iter().chain(FORMATS) {
+            let package = ability.package().unwrap_or_else(|| panic!("{}: none", ability.about));
+            let Some(factory) = gst::ElementFactory::find(ability.elements[0]) else { continue };
+            let source = factory.plugin().unwrap().source();
+            let brought = match source.as_str() {
+                "gstreamer" => "libgstreamer1.0-0".to_owned(),
+                source => source.replacen("gst-", "gstreamer1.0-", 1),
+            };
+            assert_eq!(package, brought, "{}", ability.about);
+        }
+    }
 }

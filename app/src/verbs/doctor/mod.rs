@@ -10,7 +10,7 @@ use footage_index::IndexError;
 
 use crate::compose::House;
 use crate::outcome::{Outcome, in_one_line};
-use crate::terminal::{counted, escaped};
+use crate::terminal::{counted, escaped, masked};
 
 /// Check what this machine has for Footage, and say how to get what it lacks
 ///
@@ -52,7 +52,7 @@ pub(crate) async fn run(_args: &Args, house: &House) -> Result<Outcome> {
                 ("BAD ", text)
             }
         };
-        writeln!(out, "{mark}  {about:<16} {}", escaped(&text))?;
+        writeln!(out, "{mark}  {about:<16} {}", escaped(&masked(&text)))?;
     }
     Ok(outcome)
 }

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 
 use super::called;
-use super::earlier::Remembered;
+use super::earlier::{Earlier, Remembered};
 use super::report::{line, line_of};
 use crate::terminal::{counted, roughly};
 
@@ -88,9 +88,9 @@ impl Board {
 
     /// Takes in what happened to a file. Quick: it is called from the threads that work.
     pub(super) fn hear(&self, event: &Event<'_>) {
-        let failure = match &event.news {
-            News::Ended(outcome) => self.earlier.known_failure(outcome),
-            _ => None,
+        let earlier = match &event.news {
+            News::Ended(outcome) => self.earlier.about(outcome),
+            _ => Earlier::default(),
         };
         let mut state = self.state();
         let at = event.at;
@@ -110,7 +110,7 @@ impl Board {
                 let source_id =
                     outcome.identity.as_ref().map(|identity| identity.source_id.clone());
                 state.lines.push_back(Line {
-                    text: line_of(outcome, failure.as_deref()),
+                    text: line_of(outcome, &earlier),
                     source_id,
                     clips: published,
                 });

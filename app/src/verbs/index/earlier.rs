@@ -16,6 +16,15 @@ pub(super) struct Remembered {
     writing: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// What earlier runs have to do with a file.
+#[derive(Debug, Default)]
+pub(super) struct Earlier {
+    /// What went wrong with it, where it was read by then.
+    pub(super) failure: Option<String>,
+    /// The source that was at its path, with other content.
+    pub(super) replaced: Option<SourceId>,
+}
+
 impl Remembered {
     pub(super) fn new(ledger: Ledger, force: bool) -> Self {
         Self { ledger, force, writing: Mutex::default() }
@@ -37,11 +46,24 @@ impl Remembered {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner).push(writing);
     }
 
-    /// What went wrong with a file that an earlier run had read.
-    pub(super) fn known_failure(&self, outcome: &FileOutcome) -> Option<String> {
+    /// What earlier runs have to do with a file that has ended. Ask before [`Self::hear`].
+    pub(super) fn about(&self, outcome: &FileOutcome) -> Earlier {
+        Earlier { failure: self.known_failure(outcome), replaced: self.replaced(outcome) }
+    }
+
+    fn known_failure(&self, outcome: &FileOutcome) -> Option<String> {
         let identity = outcome.identity.as_ref()?;
         let is_known = matches!(outcome.ended, Ended::KnownAlready);
         is_known.then(|| self.ledger.source(&identity.source_id).ok()??.failure)?
+    }
+
+    fn replaced(&self, outcome: &FileOutcome) -> Option<SourceId> {
+        let now = &outcome.identity.as_ref()?.source_id;
+        let path = outcome.file.path().to_str()?;
+        let before = self.ledger.known_file(path).ok()??.source_id;
+        let record = self.ledger.source(&before).ok()??;
+        let is_there = record.media.is_some_and(|media| media.path == path);
+        (before != *now && is_there).then_some(before)
     }
 
     /// Waits until all that was heard is written.

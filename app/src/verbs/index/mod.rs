@@ -8,11 +8,13 @@ use std::io::{Write as _, stderr};
 use std::path::PathBuf;
 use std::process::exit;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use footage_index::{EmbeddedIndex, IndexError, remove_source};
 use footage_indexer::Indexer;
 use footage_model::Model;
-use footage_pipeline::{Cancel, Discovered, FileOutcome, discover};
+use footage_pipeline::{Cancel, Discovered, FileOutcome, FileProblem, IdentifyError, discover};
 use footage_topic::{MemoryTopic, Topic};
 
 use self::board::Board;
@@ -70,10 +72,11 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     Report::skipped(&found.skipped);
     let model = Arc::new(house.open_model()?);
     let store = house.open_store(&model).await?;
+    store.index.optimize_in_background().await?;
     let work = Work { house, store: &store, model, cancel: &cancel, force: args.force };
     let ended = work.index(found, &mut report).await;
     // Also after a failure: what is there is made durable, and the directory is free again.
-    let closed = store.index.close().await;
+    let closed = close(store.index, &cancel).await;
     let totals = ended?;
     closed?;
     report.summary(&totals);
@@ -95,6 +98,20 @@ fn stopped_by_signals() -> Result<Cancel> {
     })
     .context("cannot listen for Ctrl-C")?;
     Ok(cancel)
+}
+
+/// Waits for the search graph that may be in the making, unless somebody asks to stop: the next run
+/// makes it then.
+async fn close(index: EmbeddedIndex, cancel: &Cancel) -> Result<(), IndexError> {
+    let is_finishing = || index.end_optimizing() && !cancel.is_cancelled();
+    if is_finishing() {
+        // Where nobody reads stderr, the message is lost and the graph is not.
+        drop(writeln!(stderr(), "finishing the search graph; Ctrl-C leaves it to the next run"));
+    }
+    while is_finishing() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    if cancel.is_cancelled() { index.close_at_once().await } else { index.close().await }
 }
 
 /// A run over some files.
@@ -154,9 +171,28 @@ impl Work<'_> {
             bail!("{told}: nothing that was indexed is lost, and the next run goes on from there");
         }
         stage.context("the model's thread ended unexpectedly")?;
+        self.forget_changed(&outcomes).await?;
         report.count(&outcomes);
         Ok(Totals::of(&outcomes, board.elapsed()))
     }
+
+    async fn forget_changed(&self, outcomes: &[FileOutcome]) -> Result<()> {
+        for outcome in outcomes.iter().filter(|outcome| has_changed(outcome)) {
+            if let Some(identity) = &outcome.identity {
+                remove_source(&self.store.index, &self.store.ledger, &identity.source_id).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file changed while it was read for the first time, so that its clips are of no file
+/// that there ever was.
+fn has_changed(outcome: &FileOutcome) -> bool {
+    let is_changing = outcome.failure().is_some_and(|failure| {
+        matches!(failure.problem, FileProblem::Identify(IdentifyError::Changing))
+    });
+    is_changing && outcome.clips.known == 0
 }
 
 fn unfinished(outcomes: &[FileOutcome]) -> String {

@@ -4,9 +4,10 @@ use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use footage_pipeline::{ClipCounts, DecodeError, Ended, FileOutcome, FileProblem};
+use footage_pipeline::{ClipCounts, DecodeError, DecodeMode, Ended, FileOutcome, FileProblem};
 
 use super::called;
+use super::earlier::Earlier;
 use crate::outcome::Outcome;
 use crate::terminal::{counted, duration, escaped};
 
@@ -109,16 +110,27 @@ impl Report {
     }
 }
 
-/// How a file ended, in a line; with what went wrong with it in an earlier run.
-pub(super) fn line_of(outcome: &FileOutcome, failure: Option<&str>) -> String {
-    let failure = failure.map(|failure| format!("; it {}", escaped(failure)));
-    format!("{}: {}{}", called(outcome.file.path()), said_of(outcome), failure.unwrap_or_default())
+/// How a file ended, in a line; with what earlier runs have to do with it.
+pub(super) fn line_of(outcome: &FileOutcome, earlier: &Earlier) -> String {
+    let failure = earlier.failure.as_ref().map(|failure| format!("; it {}", escaped(failure)));
+    let replaced = earlier.replaced.as_ref().map(|old| {
+        format!(
+            "; what was at this path before is still indexed: `footage source remove {old}` takes \
+             it out"
+        )
+    });
+    let more = [failure, replaced].into_iter().flatten().collect::<String>();
+    format!("{}: {}{more}", called(outcome.file.path()), said_of(outcome))
 }
 
 fn said_of(outcome: &FileOutcome) -> String {
     let clips = &outcome.clips;
     match &outcome.ended {
-        Ended::Complete => format!("indexed {}{}", counted(clips.published, "clip"), beside(clips)),
+        Ended::Complete => {
+            let from =
+                if outcome.decoded == DecodeMode::Keyframes { " from keyframes" } else { "" };
+            format!("indexed {}{from}{}", counted(clips.published, "clip"), beside(clips))
+        }
         Ended::KnownAlready => format!("already indexed, {}", counted(clips.known, "clip")),
         Ended::SameAs(path) => format!("the same content as {}", called(path)),
         Ended::Stopped => {

@@ -178,7 +178,14 @@ async fn shown(answer: &Answer, index: &dyn FindClips, folder: &Path) -> Result<
         let moment = &found.moment;
         let play = moment.media.as_ref().map(|media| Play::new(&media.path, &moment.span));
         let thumbnail = match index.thumbnail(moment.best).await? {
-            Some(jpeg) => Some(written(folder, moment.best, &jpeg)?),
+            Some(jpeg) => match written(folder, moment.best, &jpeg) {
+                Ok(path) => Some(path),
+                // A search is worth having without pictures too, on a full disk for one.
+                Err(error) => {
+                    tracing::warn!(%error, "no thumbnail");
+                    None
+                }
+            },
             None => None,
         };
         shown.push(Shown { found: found.clone(), play, thumbnail });

@@ -23,9 +23,12 @@ impl Args {
 
 /// The sources that a person means: the one with this id, or all with this name or path.
 pub(crate) fn named(wanted: &str, known: &[SourceRecord]) -> Result<Vec<SourceId>> {
+    let whole = fs_err::canonicalize(wanted).ok();
+    let whole = whole.as_ref().and_then(|path| path.to_str());
     let is_meant = |record: &&SourceRecord| {
         let path = record.media.as_ref().map(|media| media.path.as_str());
-        record.source_id.as_str() == wanted || record.name == wanted || path == Some(wanted)
+        let is_its_path = path.is_some_and(|path| path == wanted || Some(path) == whole);
+        record.source_id.as_str() == wanted || record.name == wanted || is_its_path
     };
     let meant: Vec<_> =
         known.iter().filter(is_meant).map(|record| record.source_id.clone()).collect();
