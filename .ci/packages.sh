@@ -1,14 +1,17 @@
 # System packages, for `./demo` and `./test`. Sourced, not run.
 
+# Every name is known to Debian 12 and to Ubuntu 24.04. No crate needs clang or cmake. What every
+# installation of either has (bash, coreutils, grep, util-linux) is not named; git and Rust are yours.
+
 # To build and to run.
 RUN_PACKAGES=(
-  pkg-config build-essential
+  ca-certificates pkg-config build-essential
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
   fonts-noto-color-emoji
 )
-# Only tests and benchmarks use these.
-TEST_PACKAGES=(gstreamer1.0-plugins-ugly ffmpeg)
+# Only tests and benchmarks use these. procps brings `kill`.
+TEST_PACKAGES=(gstreamer1.0-plugins-ugly ffmpeg procps)
 
 # install_packages NAME...: installs what is missing, or says how to.
 install_packages() {
