@@ -5,8 +5,8 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
 /// Said before what is asked for, and so overruled by it: the index's engine warns, many times in a
-/// run, that nobody set switches which have working defaults.
-const QUIET: &str = "qdrant_edge=error";
+/// run, that nobody set switches which have working defaults, and its errors are told by ours.
+const QUIET: &str = "qdrant_edge=off";
 
 /// Starts logging: `FOOTAGE_LOG` decides where it is set, otherwise the number of `-v`.
 pub(crate) fn start(verbose: u8) {

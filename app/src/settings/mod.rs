@@ -153,7 +153,7 @@ impl Settings {
                 graph_from_kib: layers.within("index.graph_from_kib", 1, 100_000_000)?,
                 beam: layers.within("index.beam", 1, 100_000)?,
                 settle_after_clips: layers.within("index.settle_after_clips", 1, 100_000_000)?,
-                min_free_mib: layers.within("index.min_free_mib", 0, 1 << 30)?,
+                min_free_mib: layers.within("index.min_free_mib", 64, 1 << 30)?,
             },
             search: SearchSettings {
                 limit: layers.within("search.limit", 1, 1000)?,

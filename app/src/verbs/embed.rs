@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Subcommand;
 use footage_clip::{ClipRecord, Embedding, ModelRef};
 use footage_model::Model;
@@ -64,6 +64,10 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     match &args.what {
         What::Text { text } => {
             for text in text {
+                ensure!(
+                    !text.trim().is_empty(),
+                    "there is nothing to embed in \"{text}\": give a sentence"
+                );
                 let mut embeddings = model.text().embed_texts(&[text])?;
                 let embedding = embeddings.pop().context("the model gave no embedding")?;
                 print(&model, &json!({ "text": text }), &embedding)?;

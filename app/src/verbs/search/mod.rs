@@ -169,7 +169,9 @@ pub(crate) fn picture(path: &Path) -> Result<RgbFrame> {
         let pixels = reader.decode()?.into_rgb8();
         Ok(RgbFrame::try_new(pixels.width(), pixels.height(), pixels.into_raw())?)
     };
-    read().with_context(|| format!("cannot read the picture {}", path.display()))
+    read().with_context(|| {
+        format!("{} cannot be read as a picture: give a JPEG or PNG", path.display())
+    })
 }
 
 async fn shown(answer: &Answer, index: &dyn FindClips, folder: &Path) -> Result<Vec<Shown>> {
