@@ -1,31 +1,37 @@
 //! The second stage: the branch, and the words for what it sees, on clips.
 //!
-//! CLIP's vision tower is closed. The branch learns by contrast of clips with captions, in batches
-//! where half of the clips have a twin that differs in nothing but the direction of motion or the
-//! order of two things. Pictures cannot teach what "left" or "then" mean, so the text tower learns
-//! on; a share of the loss keeps it in tune with plain CLIP.
+//! CLIP's vision tower is closed. First the branch learns how things move and nothing else, over
+//! stepping stones ([`super::stones`]). Then come captions, by contrast, in batches where half of the
+//! clips have a twin that differs in nothing but the direction of motion or the order of two things.
+//! Pictures cannot teach what "left" or "then" mean, so the text tower learns on; a share of the loss
+//! keeps it in tune with plain CLIP.
 
 use candle_core::{Result as Candle, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::data::{self, Example, Shows, Side, World};
+use super::data;
+use super::data::Classes;
 use super::error::TrainError;
+use super::kept::{Batch, Pool};
 use super::names::Names;
-use super::network::{Network, Watched, unit};
+use super::network::{Network, unit};
 use super::objective::{contrast, same_texts};
 use super::ops;
 use super::optimiser::{Optimiser, Schedule};
+use super::query::Query;
+use super::stones::Stones;
 use super::words::Words;
 
-/// Patches on things, at most, that a clip is asked about.
-const PATCHES: usize = 40;
 /// The parameter that holds one direction of the joint space for each motion; not part of the model.
 ///
 /// Neither side can learn what "left" is from the other while both know nothing of it: texts of two
 /// directions begin as neighbours, and so do clips. Both learn to meet at these instead.
 pub const MOTIONS: &str = "training.motions";
-/// What cosines with these are multiplied with.
+/// The logarithm of what cosines are multiplied with, and what is then added, where pairs of clips
+/// and queries are judged; not part of the model.
+const JUDGE: &str = "training.judge";
+/// What cosines with the motions' directions are multiplied with.
 const SHARPNESS: f64 = 20.0;
 /// What stays closed: all of CLIP's vision tower, none of the branch.
 pub const CLOSED: [&str; 7] = [
@@ -41,69 +47,90 @@ pub const CLOSED: [&str; 7] = [
 /// What the second stage is told.
 #[derive(Debug, Clone, Copy)]
 pub struct Stage2 {
-    /// Clips of a step: a third are pairs of twins in direction, a third in order.
+    /// Clips of a step, at least.
     pub batch: usize,
+    /// Steps, at the beginning, that teach motions alone.
+    pub motions_first: usize,
     /// The learning rate's course.
     pub schedule: Schedule,
     /// Everything random follows from it.
     pub seed: u64,
 }
 
+impl ClipLosses {
+    /// Adds a share of another step's.
+    pub fn add(&mut self, other: &Self, share: f32) {
+        self.places += share * other.places;
+        self.ways += share * other.ways;
+        self.own += share * other.own;
+        self.class_ways += share * other.class_ways;
+        self.patch_motions += share * other.patch_motions;
+        self.motions += share * other.motions;
+        self.motion_names += share * other.motion_names;
+        self.contrast += share * other.contrast;
+        self.twins += share * other.twins;
+        self.names += share * other.names;
+        self.judged += share * other.judged;
+        self.plain += share * other.plain;
+        self.gradient += share * other.gradient;
+    }
+}
+
 /// Losses of a step.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClipLosses {
+    /// Patches: where their thing is, mean squared error, after the first layer.
+    pub places: f32,
+    /// Patches: which way it goes and when it is seen, after the last layer.
+    pub ways: f32,
+    /// Patches: what they know of themselves.
+    pub own: f32,
+    /// Class tokens: which way their thing goes and when it is seen.
+    pub class_ways: f32,
+    /// Patches against motions, after the last layer.
+    pub patch_motions: f32,
+    /// Clips with one thing against motions' directions.
+    pub motions: f32,
+    /// The same against names of motions.
+    pub motion_names: f32,
     /// Clips against rich captions and against short ones.
     pub contrast: f32,
-    /// Clips against names of things and places.
+    /// Captions between twins, in direction and in order.
+    pub twins: f32,
+    /// Clips, and patches on things, against names of things and places.
     pub names: f32,
-    /// Clips with one thing against names of motions, and against their directions.
-    pub motions: f32,
-    /// The branch's patches against names of motions, and against names of things.
-    pub patches: f32,
-    /// The part of that which motions have.
-    pub patch_motions: f32,
+    /// Clips and queries, each pair judged for itself.
+    pub judged: f32,
     /// Plain CLIP against captions.
     pub plain: f32,
     /// Length of the gradient.
     pub gradient: f32,
 }
 
-/// Patch tokens [n, D], and how the things they lie on move and what they are.
-struct OnThings {
+/// A step under way.
+struct Lesson<'a> {
+    network: &'a Network,
+    words: &'a Words,
+    classes: &'a Classes,
+    batch: &'a Batch,
+    /// Unit rows of the branch [clips, P].
+    videos: Tensor,
+    /// Unit columns [P, motions]: [`MOTIONS`].
+    meeting: Tensor,
+    stones: Stones,
+    /// The tokens that the stones lie on, after the last layer that has patches [tokens, D].
     tokens: Tensor,
-    motions: Vec<Option<u32>>,
-    classes: Vec<u32>,
-}
-
-/// Clips, twins side by side.
-pub(super) fn clips(
-    count: usize,
-    seed: u64,
-    step: usize,
-    side: Side,
-    world: &dyn World,
-) -> Vec<Example> {
-    use rayon::prelude::*;
-    let pairs = count / 6;
-    let parts: Vec<Vec<Example>> = (0..count - 2 * pairs)
-        .into_par_iter()
-        .map(|part| {
-            let mut rng = data::generator(seed, step, part);
-            match part {
-                _ if part < pairs => world.turned(&mut rng, side).into(),
-                _ if part < 2 * pairs => world.exchanged(&mut rng, side).into(),
-                _ => vec![world.clip(&mut rng, side)],
-            }
-        })
-        .collect();
-    parts.into_iter().flatten().collect()
 }
 
 impl Network {
-    /// Adds [`MOTIONS`], in random directions.
+    /// Adds what only the second stage needs: [`MOTIONS`], in random directions, and the heads of
+    /// the stepping stones.
     pub fn add_motions(&mut self, count: usize, rng: &mut ChaCha8Rng) -> Candle<()> {
         let p = self.architecture.projection;
-        self.weights.normal(MOTIONS, &[count, p], 1.0, rng)
+        self.weights.normal(MOTIONS, &[count, p], 1.0, rng)?;
+        let judge = Tensor::new(&[20.0_f32.ln(), -10.0], &candle_core::Device::Cpu)?;
+        self.weights.set(JUDGE, &judge)?;
+        self.add_stones(count, rng)
     }
 
     /// Clips as normalised patches [clips x T, N, ..] to the frozen tower's layers.
@@ -122,50 +149,117 @@ impl Network {
 
 impl Stage2 {
     /// One step of learning.
-    #[allow(clippy::too_many_lines, reason = "one list of losses, in the order they are computed")]
     pub fn step(
         &self,
         network: &Network,
         optimiser: &mut Optimiser,
         words: &Words,
-        world: &dyn World,
+        classes: &Classes,
+        pool: &Pool,
         step: usize,
     ) -> Result<ClipLosses, TrainError> {
-        let examples = clips(self.batch, self.seed, step, Side::Train, world);
-        let frames = examples[0].frames.len();
-        let pixels = data::batch(&examples, &network.architecture.vision, true, self.seed, step)?;
         let mut rng = data::generator(self.seed, step, usize::MAX >> 44);
-        let layers = network.frozen_layers(&pixels)?;
-        let scale = network.scale()?;
-        let asked = Names::choose(&examples, world.classes(), &mut rng);
-        let motions = &world.classes().motions;
+        let batch = pool.draw(network, classes, self.batch, step)?;
+        let frames = batch.examples[0].frames.len();
+        let watched = network.watch(&batch.layers, frames)?;
+        let stones = Stones::patches(network, &batch.examples, frames, &mut rng)?;
+        let classes_asked = Stones::classes(network, &batch.examples, frames)?;
+        let mut losses = ClipLosses::default();
+        let mut loss = Tensor::zeros((), candle_core::DType::F32, &candle_core::Device::Cpu)?;
+        let mut tokens = Vec::new();
+        for (i, layer) in watched.tokens.iter().enumerate() {
+            tokens.push(stones.tokens(layer)?);
+            let [places, ways, own, motions] = stones.losses(network, i, &tokens[i])?;
+            losses.own = own.to_scalar()?;
+            losses.places = places.to_scalar()?;
+            losses.ways = ways.to_scalar()?;
+            losses.patch_motions = motions.to_scalar()?;
+            loss = (loss + (((places + ways)? + own)? + (motions * 0.5)?)?)?;
+            let class = classes_asked.tokens(layer)?;
+            let [places, ways, _, motions] = classes_asked.losses(network, i, &class)?;
+            losses.class_ways = ways.to_scalar()?;
+            loss = (loss + ((places + ways)? + (motions * 0.5)?)?)?;
+        }
+        let Some(tokens) = tokens.pop() else {
+            let why = "a branch that learns motions has two layers or more";
+            return Err(candle_core::Error::Msg(why.to_owned()).into());
+        };
+        let meeting = unit(&network.weights.get(MOTIONS)?)?.t()?;
+        let videos = unit(&watched.videos)?;
+        let lesson =
+            Lesson { network, words, classes, batch: &batch, videos, meeting, stones, tokens };
+        let captions_too = step >= self.motions_first;
+        loss = (loss + lesson.motions(captions_too, &mut losses, &mut rng)?)?;
+        if captions_too {
+            loss = (loss + lesson.captions(&mut losses, &mut rng)?)?;
+        }
+        losses.gradient =
+            optimiser.step(&network.weights, &loss.backward()?, self.schedule.rate(step))?;
+        Ok(losses)
+    }
+}
+
+impl Lesson<'_> {
+    /// Clips of one thing, and names of motions, against the motions' directions and each other.
+    fn motions(
+        &self,
+        is_named: bool,
+        losses: &mut ClipLosses,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Tensor, TrainError> {
+        let motions = &self.classes.motions;
         let said: Vec<String> =
             motions.iter().map(|ways| ways[rng.random_range(0..ways.len())].clone()).collect();
-        // Rich captions, then short ones, then names, then motions: one pass through the tower.
-        let rich: Vec<String> = examples.iter().map(|e| e.captions[0].clone()).collect();
-        let short: Vec<String> = examples
+        let rows = self.network.read_texts(self.words, &said)?;
+        let targets: Vec<Option<u32>> = self
+            .batch
+            .examples
             .iter()
-            .map(|e| e.captions[rng.random_range(0..e.captions.len())].clone())
+            .map(|e| match &e.things[..] {
+                [thing] => Some(thing.motion),
+                _ => None,
+            })
             .collect();
-        let rich_rows = network.read_texts(words, &rich)?;
-        let others = [&short[..], &asked.phrases[..], &said[..]].concat();
-        let others = network.read_texts(words, &others)?;
+        let met = ops::cross_entropy(&self.met(&self.videos)?, targets.clone())?;
+        let named = ops::cross_entropy(&self.against(&rows)?, targets)?;
+        let each = (0..motions.len() as u32).map(Some).collect();
+        let told = ops::cross_entropy(&self.met(&rows)?, each)?;
+        let tokens = unit(&self.network.project(&self.tokens)?)?;
+        let dense = ops::cross_entropy(&self.met(&tokens)?, self.stones.motions.clone())?;
+        losses.motions = met.to_scalar()?;
+        losses.motion_names = named.to_scalar()?;
+        let loss = (met + (told + dense)? * 0.5)?;
+        Ok(if is_named { (loss + named)? } else { loss })
+    }
+
+    /// Clips against captions and names; captions between twins.
+    fn captions(
+        &self,
+        losses: &mut ClipLosses,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Tensor, TrainError> {
+        let examples = &self.batch.examples;
         let b = examples.len();
+        let frames = examples[0].frames.len();
+        let asked = Names::choose(examples, self.classes, rng);
+        let rich: Vec<String> = examples.iter().map(|e| e.captions[0].clone()).collect();
+        let (short, pairs) = self.short_captions(rng);
+        let rich_rows = self.network.read_texts(self.words, &rich)?;
+        let short_and_names = [&short[..], &asked.phrases[..]].concat();
+        let others = self.network.read_texts(self.words, &short_and_names)?;
         let short_rows = others.narrow(0, 0, b)?;
         let names = others.narrow(0, b, asked.phrases.len())?;
-        let motion_rows = others.narrow(0, b + asked.phrases.len(), said.len())?;
 
-        let Watched { videos, patches } = network.watch(&layers, frames)?;
-        let videos = unit(&videos)?;
-        let against = |rows: &Tensor| videos.matmul(&rows.t()?)?.broadcast_mul(&scale);
-        let contrasted = (contrast(&(against(&rich_rows)? + same_texts(&rich)?)?)?
-            + contrast(&(against(&short_rows)? + same_texts(&short)?)?)?)?;
-        let plain = unit(&network.mean_pooled(&layers, frames)?.detach())?;
-        let plain = plain.matmul(&rich_rows.t()?)?.broadcast_mul(&scale)?;
+        let short_similarity = self.against(&short_rows)?;
+        let contrasted = (contrast(&(self.against(&rich_rows)? + same_texts(&rich)?)?)?
+            + contrast(&(&short_similarity + same_texts(&short)?)?)?)?;
+        let twins = between_twins(&short_similarity, &pairs)?;
+        let plain = unit(&self.network.mean_pooled(&self.batch.layers, frames)?.detach())?;
+        let plain = plain.matmul(&rich_rows.t()?)?.broadcast_mul(&self.network.scale()?)?;
         let plain = contrast(&(plain + same_texts(&rich)?)?)?;
 
-        let logits = against(&names)?;
-        let places = world.classes().places.len();
+        let logits = self.against(&names)?;
+        let places = self.classes.places.len();
         let thing_targets = examples
             .iter()
             .map(|e| {
@@ -177,76 +271,95 @@ impl Stage2 {
         let things = logits.narrow(1, 0, asked.things)?;
         let named = (ops::cross_entropy(&things, thing_targets)?
             + ops::cross_entropy(&logits.narrow(1, asked.things, places)?, place_targets)? * 0.3)?;
-        let meeting = unit(&network.weights.get(MOTIONS)?)?.t()?;
-        let motion_targets: Vec<Option<u32>> = examples
-            .iter()
-            .map(|e| match &e.things[..] {
-                [thing] => Some(thing.motion),
-                _ => None,
-            })
-            .collect();
-        let directions = videos.matmul(&meeting)?.affine(SHARPNESS, 0.0)?;
-        let moved = (ops::cross_entropy(&directions, motion_targets.clone())?
-            + ops::cross_entropy(&against(&motion_rows)?, motion_targets)?)?;
-        let each = (0..motions.len() as u32).map(Some).collect();
-        let told =
-            ops::cross_entropy(&motion_rows.matmul(&meeting)?.affine(SHARPNESS, 0.0)?, each)?;
-        let on_things = self.patches_on_things(network, &examples, &patches, step)?;
-        let tokens = unit(&network.project(&on_things.tokens)?)?;
-        let directions = tokens.matmul(&meeting)?.affine(SHARPNESS, 0.0)?;
-        let dense = ops::cross_entropy(&directions, on_things.motions)?;
-        let patch_motions = dense.to_scalar()?;
-        let logits = tokens.matmul(&names.t()?)?.broadcast_mul(&scale)?;
-        let classes = on_things.classes.into_iter().map(|class| asked.thing(class)).collect();
-        let dense = (dense + ops::cross_entropy(&logits, classes)?)?;
-
-        let loss = ((&contrasted * 0.5)? + (&named * 0.3)? + (&moved * 0.5)? + (&dense * 0.5)?)?;
-        let loss = ((loss + (&plain * 0.2)?)? + (&told * 0.5)?)?;
-        let gradient =
-            optimiser.step(&network.weights, &loss.backward()?, self.schedule.rate(step))?;
-        Ok(ClipLosses {
-            contrast: contrasted.to_scalar()?,
-            names: named.to_scalar()?,
-            motions: moved.to_scalar()?,
-            patches: dense.to_scalar()?,
-            patch_motions,
-            plain: plain.to_scalar()?,
-            gradient,
-        })
+        let tokens = unit(&self.network.project(&self.tokens)?)?;
+        let logits = tokens.matmul(&names.t()?)?.broadcast_mul(&self.network.scale()?)?;
+        let classes = self.stones.classes.iter().map(|class| class.and_then(|c| asked.thing(c)));
+        let dense = ops::cross_entropy(&logits, classes.collect())?;
+        let named = (named + dense)?;
+        let judged = self.judged(rng)?;
+        losses.judged = judged.to_scalar()?;
+        losses.contrast = contrasted.to_scalar()?;
+        losses.twins = twins.to_scalar()?;
+        losses.names = named.to_scalar()?;
+        losses.plain = plain.to_scalar()?;
+        let loss = (((contrasted * 0.5)? + (named * 0.3)?)? + (twins + (plain * 0.2)?)?)?;
+        Ok((loss + (judged * 0.5)?)?)
     }
 
-    /// Some of the branch's patch tokens that lie on things.
-    fn patches_on_things(
-        &self,
-        network: &Network,
-        examples: &[Example],
-        patches: &Tensor,
-        step: usize,
-    ) -> Candle<OnThings> {
-        let (_, n, t, d) = patches.dims4()?;
-        let (mut rows, mut motions, mut classes) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, example) in examples.iter().enumerate() {
-            let mut on_things = Vec::new();
-            for frame in 0..t {
-                let shown = data::shown(example, frame, &network.architecture.vision);
-                for (patch, shows) in shown.into_iter().enumerate() {
-                    if let Shows::Thing(index) = shows {
-                        on_things.push((patch, frame, index));
-                    }
-                }
-            }
-            let mut rng = data::generator(self.seed ^ 1, step, i);
-            for _ in 0..PATCHES.min(on_things.len()) {
-                let any = rng.random_range(0..on_things.len());
-                let (patch, frame, index) = on_things.swap_remove(any);
-                rows.push((((i * n) + patch) * t + frame) as u32);
-                motions.push(Some(example.things[index].motion));
-                classes.push(example.things[index].class);
+    /// Clips against queries, each pair judged for itself: is the clip an answer or not? Contrasts
+    /// only say which of several clips fits best; this sets what a cosine means, whatever the query.
+    fn judged(&self, rng: &mut ChaCha8Rng) -> Result<Tensor, TrainError> {
+        let examples = &self.batch.examples;
+        let queries: Vec<Query> =
+            examples.iter().flat_map(|e| Query::any_about(e, self.classes, rng)).collect();
+        let texts: Vec<String> = queries.iter().map(|query| query.text(self.classes)).collect();
+        let rows = self.network.read_texts(self.words, &texts)?;
+        let judge = |k: usize| self.network.weights.get(JUDGE)?.narrow(0, k, 1);
+        let sure = self
+            .videos
+            .matmul(&rows.t()?)?
+            .broadcast_mul(&judge(0)?.exp()?)?
+            .broadcast_add(&judge(1)?)?;
+        // +1 for answers, -1 for others; what matters is how far a pair is on the right side.
+        let truth = examples.iter().flat_map(|e| {
+            queries.iter().map(|query| if query.is_answered_by(e) { 1.0_f32 } else { -1.0 })
+        });
+        let truth = Tensor::from_iter(truth, sure.device())?.reshape(sure.shape())?;
+        let wrong = (sure * truth)?.neg()?;
+        let loss = (wrong.relu()? + wrong.abs()?.neg()?.exp()?.affine(1.0, 1.0)?.log()?)?;
+        Ok((loss.sum_all()? / queries.len().max(1) as f64)?)
+    }
+
+    /// For each clip one of its captions: of twins one that tells them apart, where there is one.
+    /// Besides, the first index of each pair of twins that is told apart.
+    fn short_captions(&self, rng: &mut ChaCha8Rng) -> (Vec<String>, Vec<usize>) {
+        let examples = &self.batch.examples;
+        let mut short: Vec<String> = examples
+            .iter()
+            .map(|e| e.captions[rng.random_range(0..e.captions.len())].clone())
+            .collect();
+        let mut told = Vec::new();
+        for &i in self.batch.turned.iter().chain(&self.batch.exchanged) {
+            let both = examples[i].captions.iter().zip(&examples[i + 1].captions);
+            let telling: Vec<_> = both.filter(|(a, b)| a != b).collect();
+            if !telling.is_empty() {
+                let (a, b) = telling[rng.random_range(0..telling.len())];
+                (short[i], short[i + 1]) = (a.clone(), b.clone());
+                told.push(i);
             }
         }
-        let count = rows.len();
-        let rows = Tensor::from_vec(rows, count, &candle_core::Device::Cpu)?;
-        let tokens = ops::rows(&patches.reshape(((), d))?, &rows)?;
-        Ok(OnThings { tokens, motions, classes })
+        (short, told)
     }
+
+    /// Scaled cosines of clips and texts [clips, texts].
+    fn against(&self, texts: &Tensor) -> Candle<Tensor> {
+        self.videos.matmul(&texts.t()?)?.broadcast_mul(&self.network.scale()?)
+    }
+
+    /// Scaled cosines of unit rows and the motions' directions [rows, motions].
+    fn met(&self, rows: &Tensor) -> Candle<Tensor> {
+        rows.matmul(&self.meeting)?.affine(SHARPNESS, 0.0)
+    }
+}
+
+/// Choices between twins, from scaled similarities [clips, captions]: each caption between two
+/// clips, and each clip between two captions. `pairs` are the first indices of neighbours.
+fn between_twins(similarity: &Tensor, pairs: &[usize]) -> Candle<Tensor> {
+    if pairs.is_empty() {
+        return Tensor::zeros((), candle_core::DType::F32, &candle_core::Device::Cpu);
+    }
+    let b = similarity.dim(0)?;
+    let cell = |row: usize, column: usize| (row * b + column) as u32;
+    let cells: Vec<u32> = pairs
+        .iter()
+        .flat_map(|&i| {
+            let j = i + 1;
+            let of = |i, j| [cell(i, i), cell(i, j), cell(i, i), cell(j, i)];
+            [of(i, j), of(j, i)].concat()
+        })
+        .collect();
+    let count = cells.len();
+    let cells = Tensor::from_vec(cells, count, &candle_core::Device::Cpu)?;
+    let chosen = ops::rows(&similarity.reshape((b * b, 1))?, &cells)?.reshape((count / 2, 2))?;
+    ops::cross_entropy(&chosen, vec![Some(0); count / 2])
 }
