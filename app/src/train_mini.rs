@@ -31,13 +31,13 @@ pub struct Args {
     #[arg(long, value_name = "STEPS", default_value_t = 4500)]
     pub pictures: usize,
     /// Steps of 24 clips, for the branch
-    #[arg(long, value_name = "STEPS", default_value_t = 2400)]
+    #[arg(long, value_name = "STEPS", default_value_t = 2000)]
     pub clips: usize,
     /// Of these steps, the first ones that teach motions alone
     #[arg(long, value_name = "STEPS", default_value_t = 400)]
     pub motions: usize,
     /// Held-back clips to measure with
-    #[arg(long, value_name = "CLIPS", default_value_t = 1000)]
+    #[arg(long, value_name = "CLIPS", default_value_t = 600)]
     pub gallery: usize,
 }
 
@@ -52,7 +52,7 @@ const BATCH: usize = 24;
 /// Groups of one or two clips that are kept, that are there at first, and that come in each step.
 const ROOM: usize = 6000;
 const AT_FIRST: usize = 800;
-const FRESH: usize = 2;
+const FRESH: usize = 3;
 /// Steps whose mean losses make a line of the log.
 const LOG: usize = 20;
 
@@ -317,11 +317,11 @@ impl Run<'_> {
         for step in first..steps {
             let losses = stage.step(&network, &mut optimiser, self.words, self.mini, step)?;
             let done = step + 1;
-            if done % 20 == 0 {
+            if done.is_multiple_of(20) {
                 let speed = (done - first) as f32 * 64.0 / began.elapsed().as_secs_f32();
                 println!("picture step {done}/{steps}: {losses:.3?}, {speed:.0} pictures/s");
             }
-            if done % 150 == 0 || done == steps {
+            if done.is_multiple_of(150) || done == steps {
                 let score = train::score(&network, self.words, self.mini, 384, 99)?;
                 println!("picture step {done}/{steps}, held back: {score:.3?}");
                 train::save(&checkpoint, &network.weights, &optimiser, done)?;
@@ -350,12 +350,12 @@ impl Run<'_> {
             let losses = stage.step(network, &mut optimiser, self.words, classes, &pool, step)?;
             let done = step + 1;
             mean.add(&losses, 1.0 / LOG as f32);
-            if done % LOG == 0 {
+            if done.is_multiple_of(LOG) {
                 let speed = (done - first) as f32 / began.elapsed().as_secs_f32();
                 println!("clip step {done}/{steps}: {mean:.3?}, {speed:.2} steps/s");
                 mean = ClipLosses::default();
             }
-            if done % 100 == 0 || done == steps {
+            if done.is_multiple_of(100) || done == steps {
                 let [branch, plain] = exam.score(network, self.words, classes)?;
                 println!("clip step {done}/{steps}, held back: {branch:.3?}\nplain: {plain:.3?}");
                 train::save(&checkpoint, &network.weights, &optimiser, done)?;

@@ -64,16 +64,33 @@ impl Hits {
         self.present.iter().copied().chain(self.absent.iter().map(|&cosine| (cosine, false)))
     }
 
-    /// Logistic regression by Newton's method.
+    /// Logistic regression by Newton's method, on cosines of mean 0 and deviation 1, with steps
+    /// that are halved until they lead downhill.
     pub fn fit(&self) -> Calibration {
-        let (mut a, mut b) = (1.0_f64, 0.0_f64);
+        let count = self.all().count().max(1) as f64;
+        let mean = self.all().map(|(cosine, _)| f64::from(cosine)).sum::<f64>() / count;
+        let square = |(cosine, _)| (f64::from(cosine) - mean).powi(2);
+        let deviation = (self.all().map(square).sum::<f64>() / count).sqrt().max(1e-6);
+        let pairs: Vec<(f64, f64)> = self
+            .all()
+            .map(|(cosine, is_answer)| {
+                let truth = f64::from(u8::from(is_answer));
+                ((f64::from(cosine) - mean) / deviation, truth)
+            })
+            .collect();
+        let loss = |a: f64, b: f64| -> f64 {
+            let of = |&(x, truth): &(f64, f64)| {
+                let z = a * x + b;
+                z.max(0.0) + (-z.abs()).exp().ln_1p() - truth * z
+            };
+            pairs.iter().map(of).sum::<f64>() + 1e-3 * (a * a + b * b)
+        };
+        let (mut a, mut b) = (0.0_f64, 0.0_f64);
         for _ in 0..50 {
-            let (mut ga, mut gb, mut haa, mut hab, mut hbb) = (0.0, 0.0, 1e-6, 0.0, 1e-6);
-            for (cosine, is_answer) in self.all() {
-                let x = f64::from(cosine);
+            let (mut ga, mut gb, mut haa, mut hab, mut hbb) = (2e-3 * a, 2e-3 * b, 2e-3, 0.0, 2e-3);
+            for &(x, truth) in &pairs {
                 let p = 1.0 / (1.0 + (-(a * x + b)).exp());
-                let e = p - f64::from(u8::from(is_answer));
-                let w = p * (1.0 - p);
+                let (e, w) = (p - truth, p * (1.0 - p));
                 ga += e * x;
                 gb += e;
                 haa += w * x * x;
@@ -81,10 +98,17 @@ impl Hits {
                 hbb += w;
             }
             let det = haa * hbb - hab * hab;
-            a -= ((hbb * ga - hab * gb) / det).clamp(-5.0, 5.0);
-            b -= ((haa * gb - hab * ga) / det).clamp(-5.0, 5.0);
+            let (da, db) = ((hbb * ga - hab * gb) / det, (haa * gb - hab * ga) / det);
+            let here = loss(a, b);
+            let mut share = 1.0;
+            while share > 1e-6 && loss(a - share * da, b - share * db) > here {
+                share /= 2.0;
+            }
+            a -= share * da;
+            b -= share * db;
         }
-        Calibration { scale: a as f32, offset: b as f32 }
+        let scale = a / deviation;
+        Calibration { scale: scale as f32, offset: (b - scale * mean) as f32 }
     }
 
     /// What showing only hits more likely right than wrong would do here.
@@ -122,5 +146,16 @@ mod tests {
             .collect();
         let fit = Hits { present, absent: Vec::new() }.fit();
         assert!((fit.scale - 12.0).abs() < 0.6 && (fit.offset + 4.0).abs() < 0.3, "{fit:?}");
+    }
+
+    #[test]
+    fn a_fit_of_answers_far_from_the_others_says_so() {
+        // Close and steep: a plain Newton step from the start leads far past the best.
+        let pairs = (0..400).map(|k| {
+            let noise = (k * 7 % 13) as f32 * 0.004;
+            (if k % 4 == 0 { 0.78 } else { 0.66 } + noise, k % 4 == 0)
+        });
+        let fit = Hits { present: pairs.collect(), absent: vec![0.7; 200] }.fit();
+        assert!(fit.probability(0.66) < 0.02 && fit.probability(0.85) > 0.98, "{fit:?}");
     }
 }

@@ -73,11 +73,11 @@ impl BranchLayer {
             simd::softmax_back(&shares, &mut slopes, (size as f32).sqrt().recip());
             let query = &tape.queries[t * d + at..][..size];
             let dquery = &mut dqueries[t * d + at..][..size];
-            for token in 0..self.tokens {
+            for (token, (share, slope)) in shares.iter().zip(&slopes).enumerate() {
                 let row = (t * self.tokens + token) * 2 * d + at;
-                simd::add_scaled(dquery, slopes[token], &tape.space_qkv[row..][..size]);
-                simd::add_scaled(&mut dkv[row..][..size], slopes[token], query);
-                simd::add_scaled(&mut dkv[row + d..][..size], shares[token], dout);
+                simd::add_scaled(dquery, *slope, &tape.space_qkv[row..][..size]);
+                simd::add_scaled(&mut dkv[row..][..size], *slope, query);
+                simd::add_scaled(&mut dkv[row + d..][..size], *share, dout);
             }
         }
         let kv = p.space_qkv.part(d, 2 * d);

@@ -183,7 +183,8 @@ impl CustomOp3 for Op {
     ) -> Result<(CpuStorage, Shape)> {
         let (z, u, params) = (floats(zs, zl)?, floats(us, ul)?, floats(ps, pl)?);
         let (len, places) = (self.layer.rows() * self.layer.width, self.layer.places());
-        if zl.shape() != ul.shape() || z.len() % len != 0 || params.len() != places.count {
+        if zl.shape() != ul.shape() || !z.len().is_multiple_of(len) || params.len() != places.count
+        {
             candle_core::bail!("{zl:?} and {ul:?} do not fit {:?}", self.layer)
         }
         let clips = z.par_chunks(len).zip(u.par_chunks(len));

@@ -96,9 +96,10 @@ impl BranchLayer {
             let (gate, dgate) = (&params[p.gate.clone()], &mut dparams[p.gate.clone()]);
             let inputs = z.chunks_exact(d).zip(u.chunks_exact(d));
             for (dx, (z, u)) in dx.chunks_exact_mut(d).zip(inputs) {
-                for k in 0..d {
-                    dgate[k] += dx[k] * (u[k] - z[k]);
-                    dx[k] *= 1.0 - gate[k];
+                let inputs = z.iter().zip(u).zip(gate);
+                for ((dx, dgate), ((z, u), gate)) in dx.iter_mut().zip(&mut *dgate).zip(inputs) {
+                    *dgate += *dx * (u - z);
+                    *dx *= 1.0 - gate;
                 }
             }
         }
