@@ -136,7 +136,7 @@ impl Mini {
             .collect();
         let motions = Motion::ALL.iter().map(|&motion| owned(motion_phrases(motion))).collect();
         let backwards =
-            Motion::ALL.iter().map(|&motion| index(&Motion::ALL, backwards(motion))).collect();
+            Motion::ALL.iter().map(|&motion| index(&Motion::ALL, &backwards(motion))).collect();
         Ok(Self { world, classes: Classes { things, plurals, places, motions, backwards } })
     }
 
@@ -179,15 +179,15 @@ impl Mini {
             .map(|object| Thing {
                 class: self.class(&object),
                 bounds: object.boxes.iter().map(|b| b.map(|b| [b.x0, b.y0, b.x1, b.y1])).collect(),
-                motion: index(&Motion::ALL, object.motion),
+                motion: index(&Motion::ALL, &object.motion),
             })
             .collect();
-        Example { frames, captions, place: index(&Scene::ALL, scene), things }
+        Example { frames, captions, place: index(&Scene::ALL, &scene), things }
     }
 }
 
-fn index<T: PartialEq>(all: &[T], one: T) -> u32 {
-    all.iter().position(|other| *other == one).unwrap_or_default() as u32
+fn index<T: PartialEq>(all: &[T], one: &T) -> u32 {
+    all.iter().position(|other| other == one).unwrap_or_default() as u32
 }
 
 fn split(side: Side) -> Split {
@@ -375,7 +375,7 @@ impl Run<'_> {
         println!("held back, with the branch: {branch:#?}\nplain CLIP: {plain:#?}");
         let hits = |seed: u64| -> anyhow::Result<Hits> {
             let examples = train::held_clips(self.mini, count, seed);
-            let gallery = Gallery::embed(network, examples, seed)?;
+            let gallery = Gallery::embed(network, &examples, seed)?;
             Ok(train::ask(network, self.words, self.mini, &gallery, seed)?)
         };
         let fit = hits(4321)?.fit();

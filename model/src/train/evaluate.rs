@@ -51,7 +51,7 @@ pub struct Gallery {
 
 impl Gallery {
     /// Embeds clips, with a camera's wear that follows from `seed`.
-    pub fn embed(network: &Network, examples: Vec<Example>, seed: u64) -> Result<Self, TrainError> {
+    pub fn embed(network: &Network, examples: &[Example], seed: u64) -> Result<Self, TrainError> {
         Self::of(network, &kept::keep(network, examples, seed, 0)?)
     }
 
@@ -87,7 +87,7 @@ impl Exam {
         seed: u64,
     ) -> Result<Self, TrainError> {
         let make = |rng: &mut _| world.clip(rng, Side::Held);
-        let gallery = kept::keep(network, data::examples(count, seed, 0, make), seed, 0)?;
+        let gallery = kept::keep(network, &data::examples(count, seed, 0, make), seed, 0)?;
         let twins = |kind: usize| -> Result<(Vec<Kept>, Vec<String>), TrainError> {
             let twins: Vec<[Example; 2]> = (0..pairs)
                 .into_par_iter()
@@ -101,7 +101,7 @@ impl Exam {
                 .collect();
             let told = twins.into_iter().filter_map(|pair| Some((telling_apart(&pair)?, pair)));
             let (texts, clips): (Vec<_>, Vec<_>) = told.unzip();
-            Ok((kept::keep(network, clips.concat(), seed, 1 + kind)?, texts.concat()))
+            Ok((kept::keep(network, &clips.concat(), seed, 1 + kind)?, texts.concat()))
         };
         Ok(Self { gallery, twins: [twins(0)?, twins(1)?] })
     }

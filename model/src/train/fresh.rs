@@ -107,7 +107,7 @@ fn wave(pair: usize, d: usize) -> f32 {
 fn times(frames: usize, d: usize) -> Result<Tensor> {
     let at = |frame: usize, k: usize| {
         let angle = frame as f32 * wave(k / 2, d);
-        1.5 * if k % 2 == 0 { angle.sin() } else { angle.cos() }
+        1.5 * if k.is_multiple_of(2) { angle.sin() } else { angle.cos() }
     };
     let table: Vec<f32> = (0..frames).flat_map(|t| (0..d).map(move |k| at(t, k))).collect();
     Tensor::from_vec(table, (frames, d), &Device::Cpu)

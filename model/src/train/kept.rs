@@ -30,7 +30,7 @@ pub(super) struct Kept {
 /// `seed` and `step`.
 pub(super) fn keep(
     network: &Network,
-    examples: Vec<Example>,
+    examples: &[Example],
     seed: u64,
     step: usize,
 ) -> Candle<Vec<Kept>> {
@@ -137,7 +137,7 @@ impl Pool {
                 .map(|number| group(self.seed, number, world))
                 .collect();
             for (number, (kind, examples)) in (self.count..).zip(groups) {
-                let clips = keep(network, examples, self.seed, number)?;
+                let clips = keep(network, &examples, self.seed, number)?;
                 self.groups.push_back(Group { kind, clips });
             }
             self.count = upto;

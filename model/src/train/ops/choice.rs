@@ -151,7 +151,9 @@ impl CustomOp1 for CrossEntropyBack {
             dx.copy_from_slice(x);
             simd::softmax(dx, 1.0);
             dx[target] -= 1.0;
-            dx.iter_mut().for_each(|d| *d *= share);
+            for d in dx {
+                *d *= share;
+            }
         }
         Ok((CpuStorage::F32(dx), layout.shape().clone()))
     }

@@ -47,7 +47,9 @@ impl BranchLayer {
         let (d, frame) = (self.width, self.tokens * self.width);
         let size = d / self.heads;
         let mut dclass = self.mean(&self.classes(dy));
-        dclass.iter_mut().for_each(|value| *value *= self.frames as f32);
+        for value in &mut dclass {
+            *value *= self.frames as f32;
+        }
         // The MLP.
         let mut inner = vec![0.0; tape.hidden.len()];
         simd::quick_gelu(&tape.hidden, &mut inner);
@@ -56,7 +58,9 @@ impl BranchLayer {
         let dnormed = map_back(&tape.mlp_normed, &inner, params, &p.fc1, dparams);
         norm_back(&tape.after_space, &dnormed, params, &p.mlp_norm, &mut dclass, dparams);
         // Each frame has an equal share in the class token.
-        dclass.iter_mut().for_each(|value| *value /= self.frames as f32);
+        for value in &mut dclass {
+            *value /= self.frames as f32;
+        }
         let mut dx = vec![0.0; tape.after_time.len()];
         dx.chunks_exact_mut(frame).for_each(|frame| frame[..d].copy_from_slice(&dclass));
         let dout = dclass.repeat(self.frames);
@@ -124,7 +128,9 @@ impl BranchLayer {
     fn mean(self, rows: &[f32]) -> Vec<f32> {
         let mut mean = vec![0.0; self.width];
         rows.chunks_exact(self.width).for_each(|row| simd::add_to(&mut mean, row));
-        mean.iter_mut().for_each(|value| *value /= self.frames as f32);
+        for value in &mut mean {
+            *value /= self.frames as f32;
+        }
         mean
     }
 }

@@ -125,7 +125,9 @@ impl BranchLayer {
         let (d, frame) = (self.width, self.tokens * self.width);
         let mut mean = vec![0.0; d];
         rows.chunks_exact(frame).for_each(|frame| simd::add_to(&mut mean, &frame[..d]));
-        mean.iter_mut().for_each(|value| *value /= self.frames as f32);
+        for value in &mut mean {
+            *value /= self.frames as f32;
+        }
         rows.chunks_exact_mut(frame).for_each(|frame| frame[..d].copy_from_slice(&mean));
     }
 
