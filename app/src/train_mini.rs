@@ -10,8 +10,8 @@ use footage_model::config::{
     TextConfig, TokenizerKind, VisionConfig,
 };
 use footage_model::train::{
-    self, AdamW, Classes, Example, Gallery, Hits, Network, Optimiser, Schedule, Side, Stage1,
-    Stage2, Thing, Words,
+    self, AdamW, Classes, ClipLosses, Exam, Example, Gallery, Hits, Network, Optimiser, Pool,
+    Schedule, Side, Stage1, Stage2, Thing, Words,
 };
 use footage_model::{ModelConfig, WindowDefaults};
 use footage_synth::{Counterpart, Fit, Look, Motion, PlacedObject, Scene, Split, Tint, View};
@@ -28,13 +28,16 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "models/mini")]
     pub out: PathBuf,
     /// Steps of 64 pictures, for CLIP's two towers
-    #[arg(long, value_name = "STEPS", default_value_t = 2400)]
+    #[arg(long, value_name = "STEPS", default_value_t = 4500)]
     pub pictures: usize,
     /// Steps of 24 clips, for the branch
-    #[arg(long, value_name = "STEPS", default_value_t = 650)]
+    #[arg(long, value_name = "STEPS", default_value_t = 2000)]
     pub clips: usize,
+    /// Of these steps, the first ones that teach motions alone
+    #[arg(long, value_name = "STEPS", default_value_t = 400)]
+    pub motions: usize,
     /// Held-back clips to measure with
-    #[arg(long, value_name = "CLIPS", default_value_t = 1000)]
+    #[arg(long, value_name = "CLIPS", default_value_t = 600)]
     pub gallery: usize,
 }
 
@@ -43,6 +46,15 @@ const IMAGE: usize = 64;
 /// Frames of a clip, and frames per second.
 const FRAMES: usize = 8;
 const RATE: f32 = 2.0;
+
+/// Clips of a step of the second stage, at least.
+const BATCH: usize = 24;
+/// Groups of one or two clips that are kept, that are there at first, and that come in each step.
+const ROOM: usize = 6000;
+const AT_FIRST: usize = 800;
+const FRESH: usize = 3;
+/// Steps whose mean losses make a line of the log.
+const LOG: usize = 20;
 
 /// The most tokens of a text.
 const CONTEXT: usize = 32;
@@ -72,6 +84,17 @@ fn motion_phrases(motion: Motion) -> &'static [&'static str] {
         Motion::EnterRight => &["entering from the right", "something comes in from the right"],
         Motion::LeaveLeft => &["leaving to the left", "something moves out to the left"],
         Motion::LeaveRight => &["leaving to the right", "something moves out to the right"],
+    }
+}
+
+/// What a motion is when time runs backwards.
+fn backwards(motion: Motion) -> Motion {
+    match motion {
+        Motion::EnterLeft => Motion::LeaveLeft,
+        Motion::LeaveLeft => Motion::EnterLeft,
+        Motion::EnterRight => Motion::LeaveRight,
+        Motion::LeaveRight => Motion::EnterRight,
+        _ => motion.opposite().unwrap_or(motion),
     }
 }
 
@@ -112,7 +135,9 @@ impl Mini {
             .map(|scene| owned(&[scene.places(), scene.nouns()].concat()))
             .collect();
         let motions = Motion::ALL.iter().map(|&motion| owned(motion_phrases(motion))).collect();
-        Ok(Self { world, classes: Classes { things, plurals, places, motions } })
+        let backwards =
+            Motion::ALL.iter().map(|&motion| index(&Motion::ALL, &backwards(motion))).collect();
+        Ok(Self { world, classes: Classes { things, plurals, places, motions, backwards } })
     }
 
     /// A tokenizer that has every word of the world's captions and names.
@@ -154,15 +179,15 @@ impl Mini {
             .map(|object| Thing {
                 class: self.class(&object),
                 bounds: object.boxes.iter().map(|b| b.map(|b| [b.x0, b.y0, b.x1, b.y1])).collect(),
-                motion: index(&Motion::ALL, object.motion),
+                motion: index(&Motion::ALL, &object.motion),
             })
             .collect();
-        Example { frames, captions, place: index(&Scene::ALL, scene), things }
+        Example { frames, captions, place: index(&Scene::ALL, &scene), things }
     }
 }
 
-fn index<T: PartialEq>(all: &[T], one: T) -> u32 {
-    all.iter().position(|other| *other == one).unwrap_or_default() as u32
+fn index<T: PartialEq>(all: &[T], one: &T) -> u32 {
+    all.iter().position(|other| other == one).unwrap_or_default() as u32
 }
 
 fn split(side: Side) -> Split {
@@ -244,7 +269,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     network.add_branch(&mut rng)?;
     network.add_motions(mini.classes.motions.len(), &mut rng)?;
     network.weights.close(&train::CLOSED);
-    run.clips(&mut network, args.clips)?;
+    run.clips(&mut network, args.clips, args.motions)?;
     let calibration = run.measure(&network, args.gallery)?;
     let config = ModelConfig {
         name: "mini".to_owned(),
@@ -292,11 +317,11 @@ impl Run<'_> {
         for step in first..steps {
             let losses = stage.step(&network, &mut optimiser, self.words, self.mini, step)?;
             let done = step + 1;
-            if done % 20 == 0 {
+            if done.is_multiple_of(20) {
                 let speed = (done - first) as f32 * 64.0 / began.elapsed().as_secs_f32();
                 println!("picture step {done}/{steps}: {losses:.3?}, {speed:.0} pictures/s");
             }
-            if done % 150 == 0 || done == steps {
+            if done.is_multiple_of(150) || done == steps {
                 let score = train::score(&network, self.words, self.mini, 384, 99)?;
                 println!("picture step {done}/{steps}, held back: {score:.3?}");
                 train::save(&checkpoint, &network.weights, &optimiser, done)?;
@@ -306,23 +331,32 @@ impl Run<'_> {
     }
 
     /// The second stage: the branch, and the words for what it sees.
-    fn clips(&self, network: &mut Network, steps: usize) -> anyhow::Result<()> {
-        let schedule = Schedule { peak: 1e-3, warmup: 60.min(steps / 4), steps };
-        let stage = Stage2 { batch: 24, schedule, seed: 8 };
+    fn clips(&self, network: &mut Network, steps: usize, motions: usize) -> anyhow::Result<()> {
+        let schedule = Schedule { peak: 2e-3, warmup: 60.min(steps / 4), steps };
+        let stage = Stage2 { batch: BATCH, motions_first: motions, schedule, seed: 8 };
         let mut optimiser = Optimiser::new(AdamW { text: 0.3, ..AdamW::default() });
         let checkpoint = self.folder.join("clips.safetensors");
         let first = resume(&checkpoint, network, &mut optimiser)?;
-        let began = Instant::now();
+        let exam = Exam::set(network, self.mini, 128, 64, 99)?;
+        let mut pool = Pool::new(ROOM, stage.seed);
+        let mut began = Instant::now();
+        let mut mean = ClipLosses::default();
         for step in first..steps {
-            let losses = stage.step(network, &mut optimiser, self.words, self.mini, step)?;
-            let done = step + 1;
-            if done % 10 == 0 {
-                let speed = (done - first) as f32 * 24.0 / began.elapsed().as_secs_f32();
-                println!("clip step {done}/{steps}: {losses:.3?}, {speed:.1} clips/s");
+            pool.fill(network, self.mini, AT_FIRST + FRESH * step)?;
+            if step == first {
+                began = Instant::now();
             }
-            if done % 100 == 0 || done == steps {
-                let [branch, plain] =
-                    train::score_clips(network, self.words, self.mini, 128, 64, 99)?;
+            let classes = &self.mini.classes;
+            let losses = stage.step(network, &mut optimiser, self.words, classes, &pool, step)?;
+            let done = step + 1;
+            mean.add(&losses, 1.0 / LOG as f32);
+            if done.is_multiple_of(LOG) {
+                let speed = (done - first) as f32 / began.elapsed().as_secs_f32();
+                println!("clip step {done}/{steps}: {mean:.3?}, {speed:.2} steps/s");
+                mean = ClipLosses::default();
+            }
+            if done.is_multiple_of(100) || done == steps {
+                let [branch, plain] = exam.score(network, self.words, classes)?;
                 println!("clip step {done}/{steps}, held back: {branch:.3?}\nplain: {plain:.3?}");
                 train::save(&checkpoint, &network.weights, &optimiser, done)?;
             }
@@ -336,12 +370,12 @@ impl Run<'_> {
         network: &Network,
         count: usize,
     ) -> anyhow::Result<footage_model::Calibration> {
-        let [branch, plain] =
-            train::score_clips(network, self.words, self.mini, count, count / 2, 1234)?;
+        let exam = Exam::set(network, self.mini, count, count / 2, 1234)?;
+        let [branch, plain] = exam.score(network, self.words, &self.mini.classes)?;
         println!("held back, with the branch: {branch:#?}\nplain CLIP: {plain:#?}");
         let hits = |seed: u64| -> anyhow::Result<Hits> {
             let examples = train::held_clips(self.mini, count, seed);
-            let gallery = Gallery::embed(network, examples, seed)?;
+            let gallery = Gallery::embed(network, &examples, seed)?;
             Ok(train::ask(network, self.words, self.mini, &gallery, seed)?)
         };
         let fit = hits(4321)?.fit();

@@ -10,6 +10,5 @@ struct Cli {
     args: train_mini::Args,
 }
 fn main() -> anyhow::Result<()> {
-    rayon::ThreadPoolBuilder::new().num_threads(2).build_global()?;
     train_mini::run(&<Cli as clap::Parser>::parse().args)
 }

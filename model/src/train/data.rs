@@ -25,6 +25,15 @@ pub struct Thing {
     pub motion: u32,
 }
 
+impl Thing {
+    /// Whether it is first seen when the other has gone.
+    pub fn comes_after(&self, other: &Self) -> bool {
+        let first = self.bounds.iter().position(Option::is_some);
+        let last = other.bounds.iter().rposition(Option::is_some);
+        matches!((first, last), (Some(first), Some(last)) if first > last)
+    }
+}
+
 /// A labelled clip; a picture is a clip of one frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
@@ -49,6 +58,8 @@ pub struct Classes {
     pub places: Vec<Vec<String>>,
     /// Phrases for each motion: "moving left".
     pub motions: Vec<Vec<String>>,
+    /// What each motion is when time runs backwards: an index into `motions`.
+    pub backwards: Vec<u32>,
 }
 
 /// Which combinations examples show.

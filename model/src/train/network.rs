@@ -2,15 +2,14 @@
 //! operations with a backward pass.
 
 use candle_core::{D, Device, Result, Tensor};
-use rand_chacha::ChaCha8Rng;
 
-use super::ops;
+use super::ops::{self, BranchLayer};
 use super::weights::Weights;
 use crate::config::{Architecture, BranchConfig, BranchMode, VisionConfig};
 use crate::layers::LAYER_NORM_EPS;
 
 /// Where the text tower's names begin.
-const TEXT: &str = "text_backbone.text_model";
+pub(super) const TEXT: &str = "text_backbone.text_model";
 
 /// What the vision tower makes of pictures.
 #[derive(Debug)]
@@ -24,8 +23,9 @@ pub struct Seen {
 pub struct Watched {
     /// Video embeddings [clips, P], not of unit length.
     pub videos: Tensor,
-    /// Tokens of the patches after the last layer [clips, N, T, D].
-    pub patches: Tensor,
+    /// Tokens after each layer but the last, of whose patches nothing is made, each
+    /// [clips, T, 1 + N, D]; the class token is in every frame.
+    pub tokens: Vec<Tensor>,
 }
 
 /// A model in training.
@@ -38,71 +38,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Both towers with fresh weights; those of the branch come with [`Self::add_branch`].
-    pub fn new(architecture: Architecture, rng: &mut ChaCha8Rng) -> Result<Self> {
-        let mut w = Weights::default();
-        let (vision, text) = (architecture.vision, architecture.text);
-        let (d, p) = (vision.width, architecture.projection);
-        let patch = [d, 3, vision.patch, vision.patch];
-        w.normal("backbone.class_embedding", &[d], 0.5, rng)?;
-        let spread = (vision.patch_values() as f32).sqrt().recip();
-        w.normal("backbone.patch_embedding.weight", &patch, spread, rng)?;
-        w.set("backbone.position_embedding.weight", &positions(vision)?)?;
-        norm(&mut w, "backbone.pre_layrnorm", d)?;
-        let tower = (vision.width, vision.mlp, vision.layers);
-        for i in 0..vision.layers {
-            block(&mut w, &format!("backbone.layers.{i}"), tower, rng)?;
-        }
-        norm(&mut w, "backbone.post_layernorm", d)?;
-        let spread = (d as f32).sqrt().recip();
-        w.normal("backbone.visual_projection.weight", &[p, d], spread, rng)?;
-
-        let d = text.width;
-        w.normal(format!("{TEXT}.embeddings.token_embedding.weight"), &[text.vocab, d], 0.3, rng)?;
-        let table = format!("{TEXT}.embeddings.position_embedding.weight");
-        w.normal(table, &[text.context, d], 0.1, rng)?;
-        let tower = (text.width, text.mlp, text.layers);
-        for i in 0..text.layers {
-            block(&mut w, &format!("{TEXT}.encoder.layers.{i}"), tower, rng)?;
-        }
-        norm(&mut w, &format!("{TEXT}.final_layer_norm"), d)?;
-        let spread = (d as f32).sqrt().recip();
-        w.normal("text_backbone.text_projection.weight", &[p, d], spread, rng)?;
-        Ok(Self { architecture, weights: w })
-    }
-
-    /// Adds the branch: spatial layers copied from the CLIP layers they follow, temporal layers
-    /// that at first pass their input through, gates half open.
-    pub fn add_branch(&mut self, rng: &mut ChaCha8Rng) -> Result<()> {
-        let BranchConfig { layers: k, max_frames, .. } = self.branch()?;
-        let d = self.architecture.vision.width;
-        let w = &mut self.weights;
-        for i in 0..k {
-            let from = format!("backbone.layers.{}.", self.architecture.vision.layers - k + i);
-            let copies: Vec<(String, Tensor)> = w
-                .iter()
-                .filter_map(|(name, var)| {
-                    let rest = name.strip_prefix(&from)?;
-                    let to = format!("backbone.btadapter_S_layers.{i}.{rest}");
-                    Some((to, var.as_detached_tensor()))
-                })
-                .collect();
-            for (name, value) in copies {
-                w.set(name, &value)?;
-            }
-            let to = format!("backbone.btadapter_T_layers.{i}");
-            norm(w, &format!("{to}.layer_norm1"), d)?;
-            attention(w, &format!("{to}.self_attn"), d, 1.0, rng)?;
-            w.fill(format!("{to}.temporal_fc.weight"), &[d, d], 0.0)?;
-            w.fill(format!("{to}.temporal_fc.bias"), &[d], 0.0)?;
-        }
-        w.set("backbone.btadapter_time_embed.weight", &times(max_frames, d)?)?;
-        w.fill("backbone.btadapter_cls_token", &[1, 1, d], 0.0)?;
-        w.fill("backbone.balance1", &[d], 0.0)?;
-        w.fill("backbone.balance2", &[d], 0.0)
-    }
-
-    fn branch(&self) -> Result<BranchConfig> {
+    pub(super) fn branch(&self) -> Result<BranchConfig> {
         match self.architecture.branch {
             Some(branch) if branch.mode == BranchMode::Gated => Ok(branch),
             _ => candle_core::bail!("training wants an architecture with a gated branch"),
@@ -211,70 +147,91 @@ impl Network {
     /// The branch over clips: the outputs of the last K layers, each [clips x T, 1 + N, D].
     pub fn watch(&self, layers: &[Tensor], frames: usize) -> Result<Watched> {
         let (bt, n1, d) = layers[0].dims3()?;
-        let (b, t, n) = (bt / frames, frames, n1 - 1);
+        let (b, t) = (bt / frames, frames);
         let BranchConfig { out_norm, middle_norm, .. } = self.branch()?;
         let gate = self.gate("backbone.balance2", middle_norm)?;
-        let mut state: Option<(Tensor, Tensor)> = None;
+        let VisionConfig { heads, mlp, .. } = self.architecture.vision;
+        let mut after: Vec<Tensor> = Vec::with_capacity(layers.len());
         for (i, layer) in layers.iter().enumerate() {
-            let x = layer.reshape((b, t, n1, d))?;
-            let class = x.narrow(2, 0, 1)?.squeeze(2)?.mean(1)?;
-            let patches = x.narrow(2, 1, n)?.transpose(1, 2)?.contiguous()?;
-            let (class, patches) = match state {
-                None => self.enter(&class, &patches)?,
-                Some((z_class, z_patches)) => {
-                    (mixed(&z_class, &class, &gate)?, mixed(&z_patches, &patches, &gate)?)
-                }
+            let u = with_mean_class(&layer.reshape((b, t, n1, d))?)?;
+            let z = match after.last() {
+                None => self.enter(&u)?,
+                Some(z) => z.clone(),
             };
-            state = Some(self.branch_layer(i, &class, &patches)?);
+            let (is_gated, is_last) = (i > 0, i + 1 == layers.len());
+            let sizes = BranchLayer { frames, tokens: n1, width: d, heads, mlp, is_gated, is_last };
+            after.push(ops::branch_layer(sizes, &z, &u, &self.branch_params(i, &gate)?)?);
         }
-        let Some((class, patches)) = state else { candle_core::bail!("no layers to branch from") };
         let gate = self.gate("backbone.balance1", out_norm)?;
-        let last = layers[layers.len() - 1].reshape((b, t, n1, d))?.narrow(2, 0, 1)?.squeeze(2)?;
-        let class = class.unsqueeze(1)?.broadcast_as((b, t, d))?.contiguous()?;
-        let videos = self.project(&mixed(&class, &last.contiguous()?, &gate)?)?.mean(1)?;
-        Ok(Watched { videos, patches })
+        let class = |tokens: &Tensor| -> Result<Tensor> {
+            tokens.reshape((b, t, n1, d))?.narrow(2, 0, 1)?.squeeze(2)?.contiguous()
+        };
+        let (Some(last), Some(clip)) = (after.last(), layers.last()) else {
+            candle_core::bail!("no layers to branch from")
+        };
+        let videos = self.project(&mixed(&class(last)?, &class(clip)?, &gate)?)?.mean(1)?;
+        after.pop();
+        Ok(Watched { videos, tokens: after })
     }
 
     fn gate(&self, name: &str, factor: f64) -> Result<Tensor> {
         candle_nn::ops::sigmoid(&(self.weights.get(name)? * factor)?)
     }
 
-    /// What the branch's first layer sees: class [clips, D] and patches [clips, N, T, D].
-    fn enter(&self, class: &Tensor, patches: &Tensor) -> Result<(Tensor, Tensor)> {
-        let (_, n, t, d) = patches.dims4()?;
+    /// What the branch's first layer sees, from CLIP's tokens with the mean class token in every
+    /// frame, both [clips, T, 1 + N, D].
+    fn enter(&self, u: &Tensor) -> Result<Tensor> {
+        let (_, t, n1, d) = u.dims4()?;
+        let n = n1 - 1;
         let position = self.weights.get("backbone.position_embedding.weight")?;
         let time = self.weights.get("backbone.btadapter_time_embed.weight")?.narrow(0, 0, t)?;
         let own = self.weights.get("backbone.btadapter_cls_token")?.reshape((1, d))?;
-        let own = (own + position.narrow(0, 0, 1)?)?;
-        let table = position.narrow(0, 1, n)?.unsqueeze(1)?.broadcast_add(&time.unsqueeze(0)?)?;
-        Ok(((class.broadcast_add(&own)? * 0.5)?, patches.broadcast_add(&table)?))
+        let own = ((own + position.narrow(0, 0, 1)?)? * 0.5)?;
+        let own = own.reshape((1, 1, d))?.broadcast_as((t, 1, d))?.contiguous()?;
+        let position = position.narrow(0, 1, n)?.unsqueeze(0)?;
+        let table = Tensor::cat(&[&own, &position.broadcast_add(&time.unsqueeze(1)?)?], 1)?;
+        // Half of the class, all of the patches.
+        let share = (0..n1).map(|token| if token == 0 { 0.5_f32 } else { 1.0 });
+        let share = Tensor::from_iter(share, &Device::Cpu)?.reshape((n1, 1))?;
+        u.broadcast_mul(&share)?.broadcast_add(&table)
     }
 
-    fn branch_layer(&self, i: usize, class: &Tensor, patches: &Tensor) -> Result<(Tensor, Tensor)> {
-        let (b, n, t, d) = patches.dims4()?;
-        let heads = self.architecture.vision.heads;
-        // In time: every patch for itself, over the frames.
-        let name = format!("backbone.btadapter_T_layers.{i}");
-        let p = patches.reshape((b * n, t, d))?;
-        let inner = self.norm(&format!("{name}.layer_norm1"), &p)?;
-        let inner = self.attention(&format!("{name}.self_attn"), &inner, heads, false)?;
-        let p = (&p + self.linear(&format!("{name}.temporal_fc"), &inner)?)?;
-        // In space: every frame for itself, the one class token in each of them.
-        let name = format!("backbone.btadapter_S_layers.{i}");
-        let p = p.reshape((b, n, t, d))?.transpose(1, 2)?.contiguous()?;
-        let copies = class.reshape((b, 1, 1, d))?.broadcast_as((b, t, 1, d))?;
-        let x = Tensor::cat(&[&copies, &p], 2)?.reshape((b * t, 1 + n, d))?;
-        let inner = self.norm(&format!("{name}.layer_norm1"), &x)?;
-        let a = self.attention(&format!("{name}.self_attn"), &inner, heads, false)?;
-        let a = a.reshape((b, t, 1 + n, d))?;
-        let class = (class + a.narrow(2, 0, 1)?.squeeze(2)?.mean(1)?)?;
-        let p = (p + a.narrow(2, 1, n)?.contiguous()?)?;
-        let p = p.transpose(1, 2)?.contiguous()?.reshape((b, n * t, d))?;
-        let z = Tensor::cat(&[&class.unsqueeze(1)?, &p], 1)?;
-        let z = (&z + self.mlp(&name, &z)?)?;
-        let class = z.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?;
-        Ok((class, z.narrow(1, 1, n * t)?.contiguous()?.reshape((b, n, t, d))?))
+    /// The parameters of the branch's layer `i`, as [`ops::branch_layer`] wants them.
+    fn branch_params(&self, i: usize, gate: &Tensor) -> Result<Tensor> {
+        let (time, space) = (
+            format!("backbone.btadapter_T_layers.{i}"),
+            format!("backbone.btadapter_S_layers.{i}"),
+        );
+        let mut parts = vec![gate.clone()];
+        let mut add = |name: &str, maps: &[&str]| -> Result<()> {
+            for what in ["weight", "bias"] {
+                for map in maps {
+                    let part = self.weights.get(&format!("{name}.{map}.{what}"))?;
+                    parts.push(part.flatten_all()?);
+                }
+            }
+            Ok(())
+        };
+        let qkv = ["q_proj", "k_proj", "v_proj"];
+        add(&time, &["layer_norm1"])?;
+        add(&format!("{time}.self_attn"), &qkv)?;
+        add(&time, &["self_attn.out_proj"])?;
+        add(&time, &["temporal_fc"])?;
+        add(&space, &["layer_norm1"])?;
+        add(&format!("{space}.self_attn"), &qkv)?;
+        add(&space, &["self_attn.out_proj"])?;
+        add(&space, &["layer_norm2"])?;
+        add(&space, &["mlp.fc1"])?;
+        add(&space, &["mlp.fc2"])?;
+        Tensor::cat(&parts, 0)
     }
+}
+
+/// Tokens [clips, T, 1 + N, D] with each clip's mean class token in place of every frame's own.
+fn with_mean_class(tokens: &Tensor) -> Result<Tensor> {
+    let (b, t, n1, d) = tokens.dims4()?;
+    let class = tokens.narrow(2, 0, 1)?.mean_keepdim(1)?.broadcast_as((b, t, 1, d))?;
+    Tensor::cat(&[&class.contiguous()?, &tokens.narrow(2, 1, n1 - 1)?], 2)
 }
 
 /// `(1 - gate) z + gate u` over the last dimension.
@@ -286,74 +243,4 @@ fn mixed(z: &Tensor, u: &Tensor, gate: &Tensor) -> Result<Tensor> {
 pub(super) fn unit(x: &Tensor) -> Result<Tensor> {
     let length = x.sqr()?.sum_keepdim(D::Minus1)?.affine(1.0, 1e-12)?.sqrt()?;
     x.broadcast_div(&length)
-}
-
-/// Sines and cosines of a patch's row and column, as learned positions start out; the class
-/// token's row is zero.
-fn positions(vision: VisionConfig) -> Result<Tensor> {
-    let (side, d) = (vision.grid(), vision.width);
-    let mut table = vec![0.0_f32; d];
-    for row in 0..side {
-        for column in 0..side {
-            for k in 0..d {
-                let place = if k % 2 == 0 { row } else { column } as f32 / side as f32;
-                let frequency = 0.5 * 16.0_f32.powf((k / 4) as f32 / (d / 4) as f32);
-                let angle = std::f32::consts::TAU * frequency * place;
-                table.push(0.4 * if k % 4 < 2 { angle.sin() } else { angle.cos() });
-            }
-        }
-    }
-    Tensor::from_vec(table, (side * side + 1, d), &Device::Cpu)
-}
-
-/// Slow sines and cosines of a frame's number, as the branch's learned times start out: over a clip
-/// the slowest are ramps, from which "later" is a short way.
-fn times(frames: usize, d: usize) -> Result<Tensor> {
-    let at = |frame: usize, k: usize| {
-        let wave = 4.0 * 16.0_f32.powf((k / 2) as f32 / (d / 2) as f32);
-        let angle = std::f32::consts::TAU * frame as f32 / wave;
-        0.7 * if k % 2 == 0 { angle.sin() } else { angle.cos() }
-    };
-    let table: Vec<f32> = (0..frames).flat_map(|t| (0..d).map(move |k| at(t, k))).collect();
-    Tensor::from_vec(table, (frames, d), &Device::Cpu)
-}
-
-fn norm(w: &mut Weights, name: &str, d: usize) -> Result<()> {
-    w.fill(format!("{name}.weight"), &[d], 1.0)?;
-    w.fill(format!("{name}.bias"), &[d], 0.0)
-}
-
-fn attention(
-    w: &mut Weights,
-    name: &str,
-    d: usize,
-    out_share: f32,
-    rng: &mut ChaCha8Rng,
-) -> Result<()> {
-    let spread = (d as f32).sqrt().recip();
-    for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
-        let spread = if part == "out_proj" { spread * out_share } else { spread };
-        w.normal(format!("{name}.{part}.weight"), &[d, d], spread, rng)?;
-        w.fill(format!("{name}.{part}.bias"), &[d], 0.0)?;
-    }
-    Ok(())
-}
-
-/// A transformer block; what it adds to its input starts small in deep towers.
-fn block(
-    w: &mut Weights,
-    name: &str,
-    (d, m, layers): (usize, usize, usize),
-    rng: &mut ChaCha8Rng,
-) -> Result<()> {
-    let share = (2.0 * layers as f32).sqrt().recip();
-    norm(w, &format!("{name}.layer_norm1"), d)?;
-    norm(w, &format!("{name}.layer_norm2"), d)?;
-    attention(w, &format!("{name}.self_attn"), d, share, rng)?;
-    let spread = (d as f32).sqrt().recip();
-    w.normal(format!("{name}.mlp.fc1.weight"), &[m, d], spread, rng)?;
-    w.fill(format!("{name}.mlp.fc1.bias"), &[m], 0.0)?;
-    let spread = (m as f32).sqrt().recip() * share;
-    w.normal(format!("{name}.mlp.fc2.weight"), &[d, m], spread, rng)?;
-    w.fill(format!("{name}.mlp.fc2.bias"), &[d], 0.0)
 }

@@ -71,7 +71,9 @@ impl Optimiser {
             let Some(grad) = grads.get(var) else { continue };
             let mut grad = grad.flatten_all()?.to_vec1::<f32>()?;
             let gate = gate_share(name);
-            grad.iter_mut().for_each(|g| *g *= gate);
+            for g in &mut grad {
+                *g *= gate;
+            }
             square += f64::from(simd::dot(&grad, &grad));
             found.push((name, var, grad));
         }

@@ -200,6 +200,53 @@ dispatched! {
 }
 
 dispatched! {
+    /// `p[i, j] = a_i b_j` for `n` short rows of `size` values on each side.
+    pub(super) fn few_products(
+        a: &[f32],
+        a_row: usize,
+        b: &[f32],
+        b_row: usize,
+        shape: [usize; 2],
+        p: &mut [f32],
+    ) {
+        let [n, size] = shape;
+        for i in 0..n {
+            let a = &a[i * a_row..][..size];
+            for j in 0..n {
+                let b = &b[j * b_row..][..size];
+                p[i * n + j] = sum(size, |k| a[k] * b[k]);
+            }
+        }
+    }
+}
+
+dispatched! {
+    /// `target_i = sum_j matrix[i * rs + j * cs] source_j` for `n` short rows of `size` values.
+    pub(super) fn few_mixes(
+        matrix: &[f32],
+        strides: [usize; 2],
+        source: &[f32],
+        source_row: usize,
+        shape: [usize; 2],
+        target: &mut [f32],
+        target_row: usize,
+    ) {
+        let ([rs, cs], [n, size]) = (strides, shape);
+        for i in 0..n {
+            let to = &mut target[i * target_row..][..size];
+            to.fill(0.0);
+            for j in 0..n {
+                let from = &source[j * source_row..][..size];
+                let factor = matrix[i * rs + j * cs];
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to += factor * from;
+                }
+            }
+        }
+    }
+}
+
+dispatched! {
     /// `sums += factor * row`, element by element.
     pub(super) fn add_scaled(sums: &mut [f32], factor: f32, row: &[f32]) {
         for (sum, value) in sums.iter_mut().zip(row) {

@@ -18,13 +18,11 @@ impl Weights {
     pub fn set(&mut self, name: impl Into<String>, value: &Tensor) -> Result<()> {
         let name = name.into();
         let value = value.to_dtype(DType::F32)?;
-        match self.vars.get(&name) {
-            Some(var) => var.set(&value),
-            None => {
-                self.vars.insert(name, Var::from_tensor(&value)?);
-                Ok(())
-            }
+        if let Some(var) = self.vars.get(&name) {
+            return var.set(&value);
         }
+        self.vars.insert(name, Var::from_tensor(&value)?);
+        Ok(())
     }
 
     /// Says which parameters are closed: those whose names begin with one of `prefixes`.

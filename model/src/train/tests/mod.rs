@@ -1,19 +1,18 @@
 //! What training promises as a whole: the authors' arithmetic, right gradients, loss that falls,
 //! and a stop that leaves no trace.
 
+mod engine;
+mod squares;
+
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{Device, Result, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::data::{self, Classes, Example, Side, Thing, World};
 use super::network::Network;
-use super::optimiser::{AdamW, Optimiser, Schedule};
-use super::stage1::{SCALE, Stage1};
-use super::stage2::{CLOSED, Stage2};
-use super::words::{Words, word_pieces};
+use super::optimiser::{Optimiser, Schedule};
 use super::{checkpoint, nce, ops};
 use crate::Ops;
 
@@ -132,7 +131,7 @@ fn fused_operations_have_the_gradients_of_composed_ones() {
         |t| ops::quick_gelu(&t[0]),
         |t| Ops::Composed.quick_gelu(&t[0]),
     );
-    let target = |row: usize| (row % 3 != 0).then_some(row as u32);
+    let target = |row: usize| (!row.is_multiple_of(3)).then_some(row as u32);
     assert_same_gradients(
         &[&[6, 9]],
         move |t| ops::cross_entropy(&t[0], (0..6).map(target).collect()),
@@ -165,6 +164,55 @@ fn fused_attention_has_the_gradient_of_composed_attention() {
     }
 }
 
+#[test]
+fn the_gradient_of_a_branch_layer_is_its_slope() {
+    for is_last in [false, true] {
+        assert_slope(ops::BranchLayer {
+            frames: 3,
+            tokens: 5,
+            width: 8,
+            heads: 2,
+            mlp: 12,
+            is_gated: true,
+            is_last,
+        });
+    }
+}
+
+fn assert_slope(layer: ops::BranchLayer) {
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let shape = [6, 3, 5, 8];
+    let count = 7 * 8 + 2 * (3 * 72 + 72) + 72 + (8 * 12 + 12) + (12 * 8 + 8);
+    let (z, u) = (random(&shape, &mut rng), random(&shape, &mut rng));
+    let params = (random(&[count], &mut rng) * 0.4).unwrap();
+    // Of the last layer only the class tokens are used, which are the same in each frame.
+    let pulls = if layer.is_last { 1 } else { 5 };
+    let pull = random(&[6, 3, pulls, 8], &mut rng);
+    let value = |z: &Tensor, params: &Tensor| {
+        let y = ops::branch_layer(layer, z, &u, params).unwrap().narrow(2, 0, pulls).unwrap();
+        (y * &pull).unwrap().sum_all().unwrap()
+    };
+    let (z_var, p_var) = (Var::from_tensor(&z).unwrap(), Var::from_tensor(&params).unwrap());
+    let grads = value(z_var.as_tensor(), p_var.as_tensor()).backward().unwrap();
+    let along = |x: &Tensor| x.to_scalar::<f32>().unwrap();
+    for turn in 0..4 {
+        // All of z, or a part of the parameters.
+        let dz = random(&shape, &mut rng);
+        let dp = random(&[count], &mut rng);
+        let (dz, dp) =
+            if turn == 0 { (dz, (dp * 0.0).unwrap()) } else { ((dz * 0.0).unwrap(), dp) };
+        let slope = along(&(grads.get(&z_var).unwrap() * &dz).unwrap().sum_all().unwrap())
+            + along(&(grads.get(&p_var).unwrap() * &dp).unwrap().sum_all().unwrap());
+        let at = |by: f64| {
+            let (z, p) =
+                ((&z + (&dz * by).unwrap()).unwrap(), (&params + (&dp * by).unwrap()).unwrap());
+            along(&value(&z, &p))
+        };
+        let measured = (at(1e-3) - at(-1e-3)) / 2e-3;
+        assert!((slope - measured).abs() < 0.02 * slope.abs().max(3.0), "{slope} {measured}");
+    }
+}
+
 fn composed_attention(qkv: &Tensor, heads: usize, is_causal: bool) -> Result<Tensor> {
     let (b, n, triple) = qkv.dims3()?;
     let size = triple / 3 / heads;
@@ -182,162 +230,6 @@ fn composed_attention(qkv: &Tensor, heads: usize, is_causal: bool) -> Result<Ten
     mixed.transpose(1, 2)?.contiguous()?.reshape((b, n, triple / 3))
 }
 
-/// A world of coloured squares on two grounds, which stand or move to the right or left.
-struct Squares {
-    classes: Classes,
-}
-
-const COLOURS: [[u8; 3]; 3] = [[230, 20, 20], [20, 220, 40], [30, 60, 240]];
-const MOVES: [&str; 3] = ["standing still", "moving right", "moving left"];
-
-impl Squares {
-    fn new() -> Self {
-        let one = |text: &&str| vec![(*text).to_owned()];
-        let things = ["red square", "green square", "blue square"].iter().map(one).collect();
-        let places = ["at night", "in the light"].iter().map(one).collect();
-        let plurals = vec!["squares".to_owned(); 3];
-        let motions = MOVES.iter().map(one).collect();
-        Self { classes: Classes { things, plurals, places, motions } }
-    }
-
-    fn words(&self) -> Words {
-        let all = [&self.classes.things[..], &self.classes.places, &self.classes.motions].concat();
-        Words::from_json(&word_pieces(all.iter().flatten().map(String::as_str), 1, 12)).unwrap()
-    }
-
-    fn film(&self, colour: usize, place: usize, motion: usize, frames: usize) -> Example {
-        let ground = [30_u8, 180][place];
-        let (mut pictures, mut bounds) = (Vec::new(), Vec::new());
-        for frame in 0..frames {
-            let along = 2 * frame;
-            let left = [4, 1 + along, 9 - along][motion];
-            let mut rgb = vec![ground; 16 * 16 * 3];
-            for (y, x) in (4..12).flat_map(|y| (left..left + 6).map(move |x| (y, x))) {
-                rgb[(y * 16 + x) * 3..][..3].copy_from_slice(&COLOURS[colour]);
-            }
-            pictures.push(rgb);
-            bounds.push(Some([left as f32 / 16.0, 0.25, (left + 6) as f32 / 16.0, 0.75]));
-        }
-        let classes = &self.classes;
-        let thing = &classes.things[colour][0];
-        let caption = if frames == 1 {
-            format!("a {thing} {}", classes.places[place][0])
-        } else {
-            format!("a {thing} {}", classes.motions[motion][0])
-        };
-        Example {
-            frames: pictures,
-            captions: vec![caption],
-            place: place as u32,
-            things: vec![Thing { class: colour as u32, bounds, motion: motion as u32 }],
-        }
-    }
-}
-
-impl World for Squares {
-    fn classes(&self) -> &Classes {
-        &self.classes
-    }
-
-    fn picture(&self, rng: &mut ChaCha8Rng, _side: Side) -> Example {
-        self.film(rng.random_range(0..3), rng.random_range(0..2), 0, 1)
-    }
-
-    fn clip(&self, rng: &mut ChaCha8Rng, _side: Side) -> Example {
-        self.film(rng.random_range(0..3), rng.random_range(0..2), rng.random_range(0..3), 4)
-    }
-
-    fn turned(&self, rng: &mut ChaCha8Rng, _side: Side) -> [Example; 2] {
-        let (colour, place) = (rng.random_range(0..3), rng.random_range(0..2));
-        [1, 2].map(|motion| self.film(colour, place, motion, 4))
-    }
-
-    fn exchanged(&self, rng: &mut ChaCha8Rng, side: Side) -> [Example; 2] {
-        self.turned(rng, side)
-    }
-}
-
-fn small(words: &Words) -> Network {
-    let architecture = serde_json::json!({
-        "vision": {"image": 16, "patch": 4, "width": 32, "heads": 2, "layers": 2, "mlp": 64},
-        "text": {"vocab": words.count(), "width": 32, "heads": 2, "layers": 2, "mlp": 64, "context": 12},
-        "projection": 16,
-        "branch": {"layers": 1, "max_frames": 8}
-    });
-    let architecture = serde_json::from_value(architecture).unwrap();
-    let mut network = Network::new(architecture, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
-    network.weights.set(SCALE, &Tensor::new(&[2.0_f32], &Device::Cpu).unwrap()).unwrap();
-    network
-}
-
-const SCHEDULE: Schedule = Schedule { peak: 4e-3, warmup: 4, steps: 60 };
-
-#[test]
-fn both_stages_learn_a_world_of_squares() {
-    let world = Squares::new();
-    let words = world.words();
-    let mut network = small(&words);
-    let mut optimiser = Optimiser::new(AdamW::default());
-    let stage = Stage1 { batch: 12, schedule: SCHEDULE, seed: 3 };
-    let mut patches = Vec::new();
-    for step in 0..60 {
-        let losses = stage.step(&network, &mut optimiser, &words, &world, step).unwrap();
-        patches.push(losses.patches);
-    }
-    assert!(patches[59] < 0.3 * patches[0], "{patches:?}");
-
-    let mut rng = ChaCha8Rng::seed_from_u64(2);
-    network.add_branch(&mut rng).unwrap();
-    network.add_motions(3, &mut rng).unwrap();
-    network.weights.close(&CLOSED);
-    let closed = network.weights.get("backbone.layers.0.mlp.fc1.weight").unwrap().copy().unwrap();
-    let mut optimiser = Optimiser::new(AdamW::default());
-    let schedule = Schedule { peak: 2e-3, warmup: 20, steps: 400 };
-    let stage = Stage2 { batch: 12, schedule, seed: 4 };
-    let mut motions = Vec::new();
-    for step in 0..400 {
-        let losses = stage.step(&network, &mut optimiser, &words, &world, step).unwrap();
-        motions.push(losses.motions);
-    }
-    assert!(motions[399] < 0.05 * motions[0], "{motions:?}");
-    let still = network.weights.get("backbone.layers.0.mlp.fc1.weight").unwrap();
-    assert!(largest_difference(&closed, &still) == 0.0, "a closed parameter moved");
-
-    let scores = super::score_clips(&network, &words, &world, 6, 8, 9).unwrap();
-    assert!(scores[0].direction > 0.9, "the branch sees directions: {scores:?}");
-    assert!(scores[1].direction < 0.8, "plain CLIP cannot: {scores:?}");
-}
-
-#[test]
-fn a_resumed_training_equals_an_uninterrupted_one_bit_for_bit() {
-    let world = Squares::new();
-    let words = world.words();
-    let stage = Stage1 { batch: 6, schedule: SCHEDULE, seed: 3 };
-    let run = |network: &Network, optimiser: &mut Optimiser, steps: std::ops::Range<usize>| {
-        for step in steps {
-            stage.step(network, optimiser, &words, &world, step).unwrap();
-        }
-    };
-    let bits = |network: &Network| -> Vec<u32> {
-        let all = network.weights.iter();
-        all.flat_map(|(_, var)| var.flatten_all().unwrap().to_vec1::<f32>().unwrap())
-            .map(f32::to_bits)
-            .collect()
-    };
-    let whole = small(&words);
-    run(&whole, &mut Optimiser::new(AdamW::default()), 0..7);
-
-    let folder = tempfile::tempdir().unwrap();
-    let path: PathBuf = folder.path().join("stopped.safetensors");
-    let (first, mut optimiser) = (small(&words), Optimiser::new(AdamW::default()));
-    run(&first, &mut optimiser, 0..4);
-    checkpoint::save(&path, &first.weights, &optimiser, 4).unwrap();
-    let (mut second, mut optimiser) = (small(&words), Optimiser::new(AdamW::default()));
-    let done = checkpoint::load(&path, &mut second.weights, &mut optimiser).unwrap();
-    run(&second, &mut optimiser, done..7);
-    assert!(bits(&whole) == bits(&second), "the resumed training went another way");
-}
-
 #[test]
 fn what_is_no_checkpoint_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -351,17 +243,8 @@ fn what_is_no_checkpoint_is_refused_by_name() {
 
 #[test]
 fn the_rate_warms_up_peaks_and_falls() {
-    let rates: Vec<f32> = (0..60).map(|step| SCHEDULE.rate(step)).collect();
+    let schedule = Schedule { peak: 4e-3, warmup: 4, steps: 60 };
+    let rates: Vec<f32> = (0..60).map(|step| schedule.rate(step)).collect();
     assert!(rates[..4].is_sorted() && rates[4..].iter().rev().is_sorted());
     assert!((rates[4] - 4e-3).abs() < 1e-6 && rates[59] < 0.06 * rates[4]);
-}
-
-#[test]
-fn a_patch_shows_the_thing_whose_box_its_middle_is_in() {
-    let world = Squares::new();
-    let network = small(&world.words());
-    let example = world.film(0, 0, 0, 1);
-    let shown = data::shown(&example, 0, &network.architecture.vision);
-    assert!(shown.contains(&data::Shows::Thing(0)), "{shown:?}");
-    assert_eq!(shown.len(), 16);
 }
