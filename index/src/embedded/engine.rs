@@ -31,6 +31,10 @@ const SEGMENTS: &str = "segments";
 /// engine would take them for whole.
 const TEMP_SEGMENTS: &str = "temp_segments";
 
+/// A filter that leaves fewer KiB of vectors than this is answered by comparing them all: that takes
+/// no longer than walking a graph most of whose clips are filtered out, and misses none.
+const EXACT_BELOW_KIB: usize = 64 << 10;
+
 /// An open shard.
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -358,6 +362,7 @@ fn config(collection: &Collection, settings: &EmbeddedSettings) -> EdgeConfig {
     let graph = HnswIndexConfig {
         m: 16,
         ef_construct: 128,
+        full_scan_threshold: EXACT_BELOW_KIB,
         max_indexing_threads: settings.optimize_threads,
         ..HnswIndexConfig::default()
     };
