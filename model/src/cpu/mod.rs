@@ -2,7 +2,7 @@
 //! plain slices, several times as fast.
 //!
 //! What makes the difference: weights packed once, in the order in which an AVX-512 kernel reads
-//! them, on huge pages, and fetched before their turn ([`matmul`], [`kernel`], [`floats`]); query,
+//! them, on huge pages, and fetched before their turn (`matmul`, `kernel`, `floats`); query,
 //! key and value as one product; bias, quick-GELU and residual addition while a tile is still in
 //! registers; buffers that are kept; and every frame, clip or part of a clip on its own thread, with
 //! nothing to wait for. Without AVX-512 the same code runs on AVX2, or on what the compiler makes of

@@ -79,7 +79,7 @@ pub struct Tokens {
     pub ends: Vec<u32>,
 }
 
-/// Reads texts into [`Tokens`].
+/// Reads texts into rows of token ids.
 #[derive(Debug)]
 pub struct Words {
     tokenizer: Tokenizer,
