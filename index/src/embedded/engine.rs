@@ -31,8 +31,8 @@ const SEGMENTS: &str = "segments";
 /// engine would take them for whole.
 const TEMP_SEGMENTS: &str = "temp_segments";
 
-/// A filter that leaves fewer KiB of vectors than this is answered by comparing them all: that takes
-/// no longer than walking a graph most of whose clips are filtered out, and misses none.
+/// A filter that leaves fewer KiB of vectors than this is answered by comparing them all. Walking a
+/// graph most of whose clips are filtered out is quicker, but misses some; this misses none.
 const EXACT_BELOW_KIB: usize = 64 << 10;
 
 /// An open shard.
