@@ -7,7 +7,7 @@
 //!
 //! `ffmpeg` decodes every picture. We leave out those that nothing refers to and that are not sampled,
 //! which changes no frame that comes out (a test holds that); a file without such pictures costs us
-//! about a tenth more, for `GStreamer`'s decoder copies each picture out.
+//! about a quarter more, for `GStreamer`'s decoder copies each picture out.
 //!
 //! The file is a minute of 1080p30 H.264 with a keyframe every two seconds, made by `ffmpeg` in a
 //! folder that is removed again. `FOOTAGE_BENCH_RUNS` sets the number of runs (3), of which the best
