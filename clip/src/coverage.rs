@@ -29,6 +29,14 @@ pub enum LostReason {
     EmbedError,
     /// The index refused the record.
     Refused,
+    /// More came from live sources than could be embedded in time.
+    Overload,
+    /// The source was connected and gave no pictures.
+    Stalled,
+    /// The source could not be reached.
+    Disconnected,
+    /// Nobody was watching: the process did not run, or the source was paused.
+    Stopped,
 }
 
 impl fmt::Display for LostReason {
@@ -37,6 +45,10 @@ impl fmt::Display for LostReason {
             Self::DecodeError => "decode error",
             Self::EmbedError => "embed error",
             Self::Refused => "refused by the index",
+            Self::Overload => "overload",
+            Self::Stalled => "stalled",
+            Self::Disconnected => "disconnected",
+            Self::Stopped => "stopped",
         })
     }
 }

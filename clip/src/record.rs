@@ -20,8 +20,25 @@ pub struct ModelRef {
 /// Where a clip's footage is kept, to show it again and to re-read its frames.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediaRef {
-    /// Path of the file, absolute. Never holds credentials.
+    /// Path of the file, absolute. Never holds credentials. Of a recorded camera: the fragment in
+    /// which the clip begins. Those that follow lie beside it, each named by the media time, in
+    /// nanoseconds, at which it begins.
     pub path: String,
+    /// Media time of the file's first picture: 0 for a file that is a source of its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub begins_ns: u64,
+}
+
+impl MediaRef {
+    /// A file that is a source of its own.
+    pub fn file(path: impl Into<String>) -> Self {
+        Self { path: path.into(), begins_ns: 0 }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_zero(ns: &u64) -> bool {
+    *ns == 0
 }
 
 /// One clip: what it is, where it lies, and its embedding.
@@ -171,7 +188,7 @@ mod tests {
             embedding: Embedding::normalise(vec![0.6, -0.8]).unwrap(),
             caption: None,
             thumbnail: Some(vec![0xff, 0xd8]),
-            media: Some(MediaRef { path: "/videos/gate.mp4".into() }),
+            media: Some(MediaRef::file("/videos/gate.mp4")),
             seq: 1,
         }
     }

@@ -5,8 +5,11 @@ use serde::{Deserialize, Serialize};
 /// Nanoseconds in a second.
 pub const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// A stretch of a source's media time, `[start_ns, end_ns)`, from the source's origin: the first
-/// picture of a file. With the wall-clock time of its start where one is known.
+/// A stretch of a source's media time, `[start_ns, end_ns)`, from the source's origin, with the
+/// wall-clock time of its start where one is known.
+///
+/// The origin of a file is its first picture. The origin of a camera is the Unix epoch, counted by
+/// a clock that is never set back: see [`crate::RunRecord`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// First nanosecond.
@@ -37,6 +40,10 @@ pub enum Clock {
     Container,
     /// The file's modification time, less its duration.
     File,
+    /// The camera's own clock, as its RTCP sender reports tell it.
+    RtcpSenderReport,
+    /// This machine's clock when the first picture arrived, less what the way is thought to take.
+    Arrival,
 }
 
 impl Span {

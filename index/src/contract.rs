@@ -154,7 +154,7 @@ pub async fn a_clip_comes_back_as_it_was_kept(make: Make<'_>) {
     let mut full = clip(&collection, "gate", 3, direction(8, 3));
     full.caption = Some("ein Auto „biegt“ ab 🚗".into());
     full.thumbnail = Some(vec![0xff, 0xd8, 0, 1, 2]);
-    full.media = Some(MediaRef { path: "/videos/gate é.mp4".into() });
+    full.media = Some(MediaRef { path: "/videos/gate é.mp4".into(), begins_ns: 7 });
     let start =
         UtcStart { unix_ns: 1_700_000_000_123_456_789, clock: Clock::File, uncertainty_ms: 40 };
     full.span.utc = Some(start);

@@ -11,7 +11,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use footage_clip::{ClipState, Coverage, CoverageRecord, FileStamp, SourceId, SourceRecord, Span};
+use footage_clip::{
+    ClipState, Coverage, CoverageRecord, FileStamp, RunRecord, SourceId, SourceRecord, Span,
+};
 use fs_err as fs;
 use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,8 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const SOURCES: TableDefinition<&str, &[u8]> = TableDefinition::new("sources");
 /// Source id and a clip's start, to its end and its state, as JSON.
 const CLIPS: TableDefinition<(&str, u64), (u64, &str)> = TableDefinition::new("clips");
+/// Source id and a run's start, to the run, as JSON.
+const RUNS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("runs");
 /// Path to what the file there was, as JSON.
 const FILES: TableDefinition<&str, &[u8]> = TableDefinition::new("files");
 /// Sources whose removal has begun.
@@ -136,6 +140,7 @@ impl Ledger {
                 transaction.open_table(table)?;
             }
             transaction.open_table(CLIPS)?;
+            transaction.open_table(RUNS)?;
             transaction.open_table(REMOVALS)?;
             let mut meta = transaction.open_table(META)?;
             let found = meta.get("format")?.map(|format| format.value());
@@ -189,6 +194,34 @@ impl Ledger {
                 }
             }
             Ok(())
+        })
+    }
+
+    /// Enters runs of cameras, all or nothing. One entered again replaces what was known of it.
+    pub fn enter_runs(&self, runs: &[RunRecord]) -> Result<(), LedgerError> {
+        if runs.is_empty() {
+            return Ok(());
+        }
+        self.write("entering runs", |transaction| {
+            let removals = transaction.open_table(REMOVALS)?;
+            let mut table = transaction.open_table(RUNS)?;
+            for run in runs {
+                if removals.get(run.source_id.as_str())?.is_some() {
+                    return Err(Cause::Refused(LedgerError::Removing(run.source_id.clone())));
+                }
+                let row = serde_json::to_vec(run)?;
+                table.insert((run.source_id.as_str(), run.start_ns), row.as_slice())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The runs of a camera, by start.
+    pub fn runs(&self, source_id: &SourceId) -> Result<Vec<RunRecord>, LedgerError> {
+        self.read("reading runs", |transaction| {
+            let table = transaction.open_table(RUNS)?;
+            let rows = table.range(of_source(source_id))?;
+            rows.map(|row| Ok(serde_json::from_slice(row?.1.value())?)).collect()
         })
     }
 
@@ -262,6 +295,7 @@ impl Ledger {
             let mut clips = transaction.open_table(CLIPS)?;
             let covered = clips.range(of_source(source_id))?.next().is_some();
             clips.retain_in(of_source(source_id), |_, _| false)?;
+            transaction.open_table(RUNS)?.retain_in(of_source(source_id), |_, _| false)?;
             transaction.open_table(FILES)?.retain(|_, row| {
                 let file: Result<KnownFile, _> = serde_json::from_slice(row);
                 file.is_ok_and(|file| file.source_id != *source_id)

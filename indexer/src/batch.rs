@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use footage_clip::{ClipRecord, CoverageRecord, SourceRecord};
+use footage_clip::{ClipRecord, CoverageRecord, RunRecord, SourceRecord};
 use footage_topic::{Delivery, Follow, FollowError, Position, TopicMessage};
 use tokio::time::{Instant, timeout_at};
 
@@ -14,6 +14,7 @@ pub(crate) struct Batch {
     pub(crate) clips: Vec<ClipRecord>,
     pub(crate) coverage: Vec<CoverageRecord>,
     pub(crate) sources: Vec<SourceRecord>,
+    pub(crate) runs: Vec<RunRecord>,
     /// The last position of each partition.
     pub(crate) positions: Vec<Position>,
 }
@@ -38,6 +39,7 @@ impl Batch {
                 TopicMessage::Clip(clip) => batch.clips.push(clip),
                 TopicMessage::Coverage(coverage) => batch.coverage.push(coverage),
                 TopicMessage::Source(source) => batch.sources.push(source),
+                TopicMessage::Run(run) => batch.runs.push(run),
             }
             messages += 1;
             if messages == settings.max_batch.get() {

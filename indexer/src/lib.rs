@@ -152,8 +152,10 @@ impl Indexer {
     /// Entering is one transaction of the disk's, so it goes where blocking is allowed.
     async fn enter(&self, batch: Batch) -> Result<Batch, IndexerError> {
         let ledger = self.ledger.clone();
-        let entered = tokio::task::spawn_blocking(move || {
-            ledger.enter(&batch.sources, &batch.coverage).map(|()| batch)
+        let entered = tokio::task::spawn_blocking(move || -> Result<Batch, LedgerError> {
+            ledger.enter_runs(&batch.runs)?;
+            ledger.enter(&batch.sources, &batch.coverage)?;
+            Ok(batch)
         })
         .await;
         Ok(entered.map_err(|error| IndexerError::Interrupted(error.to_string()))??)

@@ -53,7 +53,7 @@ pub(crate) fn source(id: &str, stretches: &[Vec<(Span, ClipState)>]) -> KnownSou
         source_id: SourceId::try_new(id).unwrap(),
         name: format!("{id}.mp4"),
         kind: SourceKind::File,
-        media: Some(MediaRef { path: format!("/films/{id}.mp4") }),
+        media: Some(MediaRef::file(format!("/films/{id}.mp4"))),
         stamp: None,
         content_hash: None,
         duration_ns: None,

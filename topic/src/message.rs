@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use footage_clip::{ClipRecord, CoverageRecord, SourceId, SourceRecord};
+use footage_clip::{ClipRecord, CoverageRecord, RunRecord, SourceId, SourceRecord};
 
 /// One message. Messages of one source keep their order.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +13,8 @@ pub enum TopicMessage {
     Coverage(CoverageRecord),
     /// A source: published when work on it begins, and again when it ends.
     Source(SourceRecord),
+    /// A stretch of a camera's timeline that began: published before its first clip.
+    Run(RunRecord),
 }
 
 impl TopicMessage {
@@ -22,6 +24,7 @@ impl TopicMessage {
             Self::Clip(clip) => &clip.source_id,
             Self::Coverage(coverage) => &coverage.source_id,
             Self::Source(source) => &source.source_id,
+            Self::Run(run) => &run.source_id,
         }
     }
 }
@@ -37,6 +40,9 @@ impl fmt::Display for TopicMessage {
                 coverage.source_id, coverage.span.start_ns
             ),
             Self::Source(source) => write!(f, "source `{}`", source.source_id),
+            Self::Run(run) => {
+                write!(f, "the run of source `{}` from {} ns", run.source_id, run.start_ns)
+            }
         }
     }
 }
@@ -56,5 +62,11 @@ impl From<CoverageRecord> for TopicMessage {
 impl From<SourceRecord> for TopicMessage {
     fn from(source: SourceRecord) -> Self {
         Self::Source(source)
+    }
+}
+
+impl From<RunRecord> for TopicMessage {
+    fn from(run: RunRecord) -> Self {
+        Self::Run(run)
     }
 }

@@ -267,6 +267,6 @@ impl Work<'_> {
     /// Where the file is; none for a name that is no text, which a record cannot hold.
     pub(super) fn media(&self) -> Option<MediaRef> {
         let path = self.identity.file.path().to_str()?;
-        Some(MediaRef { path: path.to_owned() })
+        Some(MediaRef::file(path))
     }
 }
