@@ -11,7 +11,7 @@ RUN_PACKAGES=(
   fonts-noto-color-emoji
 )
 # Only tests and benchmarks use these. procps brings `kill`.
-TEST_PACKAGES=(gstreamer1.0-plugins-ugly ffmpeg procps)
+TEST_PACKAGES=(gstreamer1.0-plugins-ugly libgstrtspserver-1.0-dev glib-networking ffmpeg procps)
 
 # install_packages NAME...: installs what is missing, or says how to.
 install_packages() {

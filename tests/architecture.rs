@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("indexer", &["clip", "topic", "index"]),
     ("search", &["clip", "model", "index"]),
     ("synth", &[]),
+    ("rtsp-server", &[]),
     (
         "app",
         &["clip", "model", "plugins", "topic", "index", "pipeline", "indexer", "search", "synth"],
@@ -31,9 +32,9 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("candle-core", &["model", "app"]),
     ("qdrant-edge", &["index"]),
     ("redb", &["index"]),
-    ("gst", &["plugins", "pipeline", "synth", "app"]),
+    ("gst", &["plugins", "pipeline", "synth", "rtsp-server", "app"]),
     ("tokio", &["topic", "index", "pipeline", "indexer", "app"]),
-    ("clap", &["app"]),
+    ("clap", &["rtsp-server", "app"]),
 ];
 
 type Dependencies = BTreeMap<String, BTreeSet<String>>;

@@ -1,0 +1,133 @@
+//! Plays a reel into a media's pipeline, at its own pace, until the media ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use gst::ClockTime;
+use gst::glib::WeakRef;
+use gst::prelude::*;
+
+use crate::camera::Camera;
+use crate::reel::Reel;
+
+/// The longest nap: how soon a command is noticed.
+const NAP: Duration = Duration::from_millis(10);
+
+/// One media's feed. A new one starts whenever clients come to a camera that had none.
+pub(crate) struct Playout {
+    pub(crate) camera: Arc<Camera>,
+    pub(crate) source: WeakRef<gst_app::AppSrc>,
+    pub(crate) ended: Arc<AtomicBool>,
+}
+
+/// Where in the reel a feed is, and which running time the reel's start falls on.
+struct Place {
+    reel: Arc<Reel>,
+    next: usize,
+    start: ClockTime,
+}
+
+impl Place {
+    /// A camera plays on while nobody looks: a new client sees what would be shown now, from the
+    /// last key frame on.
+    fn now(camera: &Camera, running: ClockTime) -> Self {
+        let reel = camera.reel();
+        let next = reel.key_frame_before(camera.age());
+        Self { start: running.saturating_sub(reel.units()[next].sent), reel, next }
+    }
+
+    fn due(&self) -> ClockTime {
+        self.start + self.reel.units()[self.next].sent
+    }
+
+    /// The next access unit with its times in the pipeline.
+    fn take(&mut self) -> gst::Buffer {
+        let unit = &self.reel.units()[self.next];
+        let mut buffer = unit.bytes.copy();
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_dts(self.start + unit.sent);
+            buffer.set_pts(self.start + unit.shown);
+        }
+        self.next += 1;
+        if self.next == self.reel.units().len() {
+            self.next = 0;
+            self.start += self.reel.length();
+        }
+        buffer
+    }
+}
+
+impl Playout {
+    /// Runs until the media ends, or until the camera shows another codec: then the stream ends, and
+    /// clients must ask for it anew.
+    pub(crate) fn run(self) {
+        let Some(mut place) = self.begin() else { return };
+        let codec = place.reel.codec();
+        while let Some(source) = self.source() {
+            let Some(running) = source.current_running_time() else {
+                sleep(NAP);
+                continue;
+            };
+            if !Arc::ptr_eq(&place.reel, &self.camera.reel()) {
+                place = Place::now(&self.camera, running);
+                if place.reel.codec() != codec {
+                    end(&source);
+                    return;
+                }
+            }
+            if self.camera.faults().is_stalled() {
+                drop(source);
+                if !self.wait_for_resume() {
+                    return;
+                }
+                let Some(running) = self.source().and_then(|source| source.current_running_time())
+                else {
+                    return;
+                };
+                place = Place::now(&self.camera, running);
+                continue;
+            }
+            let due = place.due() + self.camera.faults().delay_now();
+            if let Some(left) = due.checked_sub(running).filter(|left| !left.is_zero()) {
+                drop(source);
+                sleep(NAP.min(left.into()));
+                continue;
+            }
+            if source.push_buffer(place.take()).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn source(&self) -> Option<gst_app::AppSrc> {
+        if self.ended.load(Ordering::Relaxed) { None } else { self.source.upgrade() }
+    }
+
+    /// Waits until the pipeline has a clock.
+    fn begin(&self) -> Option<Place> {
+        loop {
+            if let Some(running) = self.source()?.current_running_time() {
+                return Some(Place::now(&self.camera, running));
+            }
+            sleep(NAP);
+        }
+    }
+
+    /// False where the media ended first.
+    fn wait_for_resume(&self) -> bool {
+        while self.camera.faults().is_stalled() {
+            if self.source().is_none() {
+                return false;
+            }
+            sleep(NAP);
+        }
+        true
+    }
+}
+
+/// Where the media is gone already, there is nobody to tell.
+fn end(source: &gst_app::AppSrc) {
+    source.end_of_stream().ok();
+}
