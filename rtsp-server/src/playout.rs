@@ -22,11 +22,12 @@ pub(crate) struct Playout {
     pub(crate) ended: Arc<AtomicBool>,
 }
 
-/// Where in the reel a feed is, and which running time the reel's start falls on.
+/// Where in the reel a feed is, and what is to be added to its times to make them running times;
+/// negative where the feed began in the middle of the reel.
 struct Place {
     reel: Arc<Reel>,
     next: usize,
-    start: ClockTime,
+    shift_ns: i64,
 }
 
 impl Place {
@@ -35,11 +36,17 @@ impl Place {
     fn now(camera: &Camera, running: ClockTime) -> Self {
         let reel = camera.reel();
         let next = reel.key_frame_before(camera.age());
-        Self { start: running.saturating_sub(reel.units()[next].sent), reel, next }
+        let shift_ns = nanoseconds(running) - nanoseconds(reel.units()[next].sent);
+        Self { reel, next, shift_ns }
+    }
+
+    fn running_time(&self, in_reel: ClockTime) -> ClockTime {
+        let ns = self.shift_ns + nanoseconds(in_reel);
+        ClockTime::from_nseconds(u64::try_from(ns).unwrap_or_default())
     }
 
     fn due(&self) -> ClockTime {
-        self.start + self.reel.units()[self.next].sent
+        self.running_time(self.reel.units()[self.next].sent)
     }
 
     /// The next access unit with its times in the pipeline.
@@ -47,16 +54,21 @@ impl Place {
         let unit = &self.reel.units()[self.next];
         let mut buffer = unit.bytes.copy();
         if let Some(buffer) = buffer.get_mut() {
-            buffer.set_dts(self.start + unit.sent);
-            buffer.set_pts(self.start + unit.shown);
+            buffer.set_dts(self.running_time(unit.sent));
+            buffer.set_pts(self.running_time(unit.shown));
         }
         self.next += 1;
         if self.next == self.reel.units().len() {
             self.next = 0;
-            self.start += self.reel.length();
+            self.shift_ns += nanoseconds(self.reel.length());
         }
         buffer
     }
+}
+
+/// Running times stay far below the 292 years of an `i64`.
+fn nanoseconds(time: ClockTime) -> i64 {
+    i64::try_from(time.nseconds()).unwrap_or(i64::MAX)
 }
 
 impl Playout {
