@@ -12,9 +12,10 @@ mod record;
 mod run;
 mod source;
 mod span;
+mod state;
 mod window;
 
-pub use coverage::{ClipState, Coverage, CoverageSummary, LostReason, Run};
+pub use coverage::{Coverage, CoverageSummary, Run, Stretch};
 pub use cutter::{Cut, Cutter, PartialClip, TimedFrame};
 pub use embedding::{Embedding, NoDirection};
 pub use frame::{FrameSizeError, RgbFrame};
@@ -23,4 +24,5 @@ pub use record::{ClipRecord, CoverageRecord, MediaRef, ModelRef, RECORD_VERSION,
 pub use run::{RunCause, RunRecord};
 pub use source::{FileStamp, SourceKind, SourceRecord};
 pub use span::{Clock, NANOS_PER_SECOND, Span, UtcStart};
+pub use state::{ClipState, LostReason};
 pub use window::{Rate, SlidingWindow, WindowError, WindowSpec};

@@ -53,7 +53,11 @@ pub struct SourceRecord {
     pub model: ModelRef,
     /// How its clips are cut.
     pub window: WindowSpec,
-    /// Whether it was read to its end: every clip of it is accounted for.
+    /// Media time since when it is kept: what lay before was removed because of its age or size.
+    /// Told by the ledger; who publishes a source leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained_from_ns: Option<u64>,
+    /// Whether it was read to its end: every clip of it is accounted for. Of a camera: never.
     pub complete: bool,
     /// What went wrong with it as a whole, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -31,7 +31,7 @@ pub use collection::Collection;
 pub use embedded::{EmbeddedIndex, EmbeddedSettings, FORMAT_VERSION, Manifest};
 pub use error::{IndexError, Refusal};
 pub use filter::{Filter, MediaRange, UtcRange};
-pub use ledger::{KnownFile, Ledger, LedgerError};
+pub use ledger::{KnownFile, Ledger, LedgerError, Retention};
 pub use memory::MemoryIndex;
 pub use opening::OPENING_THREAD;
 pub use remove::{RemoveError, Removed, finish_removals, remove_source};

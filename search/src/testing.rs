@@ -58,6 +58,7 @@ pub(crate) fn source(id: &str, stretches: &[Vec<(Span, ClipState)>]) -> KnownSou
         content_hash: None,
         duration_ns: None,
         decoded: None,
+        retained_from_ns: None,
         added_unix_s: 0,
         model: model(),
         window: window(),

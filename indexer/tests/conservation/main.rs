@@ -270,6 +270,7 @@ fn source_of(clip: &ClipRecord) -> SourceRecord {
         content_hash: None,
         duration_ns: None,
         decoded: None,
+        retained_from_ns: None,
         added_unix_s: 1_700_000_000,
         model: clip.model.clone(),
         window: clip.window,

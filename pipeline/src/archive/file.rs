@@ -256,6 +256,7 @@ impl Work<'_> {
                 DecodeMode::Keyframes => Some(KEYFRAMES.to_owned()),
                 DecodeMode::Auto | DecodeMode::All => None,
             },
+            retained_from_ns: None,
             added_unix_s: now.map_or(0, |now| now.as_secs()),
             model: self.archive.model.clone(),
             window: self.archive.window,

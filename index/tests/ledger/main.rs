@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
 
+mod months;
+
 use std::collections::BTreeMap;
 
 use footage_clip::{
@@ -32,6 +34,7 @@ fn source(id: &str) -> SourceRecord {
         content_hash: None,
         duration_ns: Some(60_000_000_000),
         decoded: None,
+        retained_from_ns: None,
         added_unix_s: 1_700_000_000,
         model: clip.model,
         window: clip.window,
@@ -59,7 +62,7 @@ fn what_was_entered_is_there_when_opened_again() {
     assert_eq!(ledger.source(&source_id("gate")).unwrap(), Some(source("gate")));
     assert_eq!(ledger.source(&source_id("hall")).unwrap(), None);
     let coverage = ledger.coverage(&source_id("gate")).unwrap();
-    assert_eq!(coverage.runs().len(), 1);
+    assert_eq!(coverage.runs().count(), 1);
     assert_eq!(coverage.clips(|state| state == ClipState::Indexed), 50);
     let gated = ledger.coverage(&source_id("yard")).unwrap();
     assert_eq!(gated.state_of(12), Some(ClipState::Gated));
@@ -116,11 +119,11 @@ fn a_ledger_of_a_newer_release_is_left_alone() {
     let database = redb::Database::open(folder.path().join("ledger.redb")).unwrap();
     let transaction = database.begin_write().unwrap();
     let meta: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
-    transaction.open_table(meta).unwrap().insert("format", 2).unwrap();
+    transaction.open_table(meta).unwrap().insert("format", 3).unwrap();
     transaction.commit().unwrap();
     drop(database);
     let refused = Ledger::open(folder.path()).unwrap_err();
-    assert!(matches!(refused, LedgerError::Newer { found: 2, .. }), "{refused}");
+    assert!(matches!(refused, LedgerError::Newer { found: 3, .. }), "{refused}");
 }
 
 #[test]

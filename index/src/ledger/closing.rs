@@ -1,0 +1,199 @@
+//! Taking out of the ledger: a whole source, or what of it is too old.
+//!
+//! Both begin here, so that from then on nothing claims clips that are about to go, and remember
+//! that they have begun until the index, and the footage, hold nothing of it any more.
+
+use footage_clip::{ClipState, Coverage, LostReason, RunRecord, SourceId, Span, Stretch};
+use redb::{ReadableTable as _, WriteTransaction};
+
+use super::error::{Cause, LedgerError};
+use super::{
+    CLIP_RUNS, FILES, INDEXED_CLIPS, KnownFile, LONGEST_CLIPS, Ledger, META, REMOVALS, RETENTIONS,
+    RUNS, SOURCES, WITHOUT_CLIPS, clips, of_source,
+};
+
+/// A removal of old clips that has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// The source.
+    pub source_id: SourceId,
+    /// Clips that end here or before go; footage from here on stays.
+    pub before_ns: u64,
+}
+
+impl Ledger {
+    /// Forgets a source, its clips and its files, and remembers that its clips are still to be
+    /// taken out of the index. Returns whether anything was known of it.
+    pub(crate) fn begin_removal(&self, source_id: &SourceId) -> Result<bool, LedgerError> {
+        self.write("beginning a removal", |transaction| {
+            let known = transaction.open_table(SOURCES)?.remove(source_id.as_str())?.is_some();
+            let covered = forget_clips(transaction, source_id)?;
+            transaction.open_table(RUNS)?.retain_in(of_source(source_id), |_, _| false)?;
+            transaction.open_table(FILES)?.retain(|_, row| {
+                let file: Result<KnownFile, _> = serde_json::from_slice(row);
+                file.is_ok_and(|file| file.source_id != *source_id)
+            })?;
+            transaction.open_table(REMOVALS)?.insert(source_id.as_str(), ())?;
+            Ok(known || covered)
+        })
+    }
+
+    /// The index holds nothing of the source any more.
+    pub(crate) fn finish_removal(&self, source_id: &SourceId) -> Result<(), LedgerError> {
+        self.write("finishing a removal", |transaction| {
+            transaction.open_table(REMOVALS)?.remove(source_id.as_str())?;
+            Ok(())
+        })
+    }
+
+    /// Sources whose removal has begun and not ended.
+    pub(crate) fn removals(&self) -> Result<Vec<SourceId>, LedgerError> {
+        self.read("reading the removals", |transaction| {
+            let table = transaction.open_table(REMOVALS)?;
+            table.iter()?.map(|row| source_id_of(row?.0.value())).collect()
+        })
+    }
+
+    /// Closes a source's ledger up to `before_ns`, or so far that about `most_clips` clips go:
+    /// clips that end there or before are forgotten, stretches and runs are cut, and the source is
+    /// kept from there on. Remembers that vectors and footage are still to be removed, until
+    /// [`finish_retention`](Self::finish_retention). Returns how far it went; none for a source that
+    /// is not known or is being removed, or that was closed as far before.
+    pub fn begin_retention(
+        &self,
+        source_id: &SourceId,
+        before_ns: u64,
+        most_clips: u64,
+    ) -> Result<Option<Retention>, LedgerError> {
+        self.write("beginning a retention", |transaction| {
+            let Some(mut record) = super::source_of(transaction, source_id)? else {
+                return Ok(None);
+            };
+            if record.retained_from_ns.is_some_and(|kept_from| before_ns <= kept_from) {
+                return Ok(None);
+            }
+            let held = starting_before(transaction, source_id, before_ns)?;
+            let before_ns = before_ns.min(end_of_clips(&held, most_clips).unwrap_or(before_ns));
+            let kept = held_after(&held, before_ns);
+            clips::change(transaction, source_id, &held, &kept)?;
+            forget_runs(transaction, source_id, before_ns)?;
+            record.retained_from_ns = record.retained_from_ns.max(Some(before_ns));
+            let row = serde_json::to_vec(&record)?;
+            transaction.open_table(SOURCES)?.insert(source_id.as_str(), row.as_slice())?;
+            transaction.open_table(RETENTIONS)?.insert(source_id.as_str(), before_ns)?;
+            Ok(Some(Retention { source_id: source_id.clone(), before_ns }))
+        })
+    }
+
+    /// Index and footage hold nothing any more of what was to go.
+    pub fn finish_retention(&self, retention: &Retention) -> Result<(), LedgerError> {
+        self.write("finishing a retention", |transaction| {
+            let mut table = transaction.open_table(RETENTIONS)?;
+            let id = retention.source_id.as_str();
+            let open_ns = table.get(id)?.map(|row| row.value());
+            // One that goes further may have begun since.
+            if open_ns.is_some_and(|open_ns| open_ns <= retention.before_ns) {
+                table.remove(id)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Removals of old clips that have begun and not ended.
+    pub fn retentions(&self) -> Result<Vec<Retention>, LedgerError> {
+        self.read("reading the retentions", |transaction| {
+            let table = transaction.open_table(RETENTIONS)?;
+            let rows = table.iter()?.map(|row| {
+                let (id, before) = row?;
+                let source_id = source_id_of(id.value())?;
+                Ok(Retention { source_id, before_ns: before.value() })
+            });
+            rows.collect()
+        })
+    }
+}
+
+/// Forgets all clips of a source. Returns whether there were any, or time without them.
+fn forget_clips(transaction: &WriteTransaction, source_id: &SourceId) -> Result<bool, Cause> {
+    let whole = Span::new(0, u64::MAX);
+    let mut table = transaction.open_table(CLIP_RUNS)?;
+    let runs = clips::runs_within(&table, source_id, whole, u64::MAX)?;
+    table.retain_in(of_source(source_id), |_, _| false)?;
+    transaction.open_table(LONGEST_CLIPS)?.remove(source_id.as_str())?;
+    let mut without = transaction.open_table(WITHOUT_CLIPS)?;
+    let id = source_id.as_str();
+    // Reasons are lower-case words in quotes: all sort between these.
+    let of_source = (id, "", 0)..=(id, "~", u64::MAX);
+    let is_covered = !runs.is_empty() || without.range(of_source.clone())?.next().is_some();
+    without.retain_in(of_source, |_, _| false)?;
+    let indexed = runs.iter().filter(|run| run.state == ClipState::Indexed);
+    let indexed: u64 = indexed.map(|run| run.clips).sum();
+    let mut meta = transaction.open_table(META)?;
+    let count = meta.get(INDEXED_CLIPS)?.map_or(0, |count| count.value());
+    meta.insert(INDEXED_CLIPS, count.saturating_sub(indexed))?;
+    Ok(is_covered)
+}
+
+/// The rows that begin before an instant, whole.
+fn starting_before(
+    transaction: &WriteTransaction,
+    source_id: &SourceId,
+    before_ns: u64,
+) -> Result<Coverage, Cause> {
+    let table = transaction.open_table(CLIP_RUNS)?;
+    let id = source_id.as_str();
+    let mut runs = Vec::new();
+    for row in table.range((id, 0)..(id, before_ns))? {
+        runs.push(clips::read_run(row?)?);
+    }
+    let table = transaction.open_table(WITHOUT_CLIPS)?;
+    let mut without = Vec::new();
+    for reason in LostReason::WITHOUT_CLIPS {
+        let past = Span::new(0, before_ns);
+        without.extend(clips::stretches_within(&table, source_id, reason, past)?);
+    }
+    Ok(Coverage::restore(runs, without))
+}
+
+/// Where the first `most_clips` clips end; none where there are no more than that.
+fn end_of_clips(held: &Coverage, most_clips: u64) -> Option<u64> {
+    let mut left = most_clips.max(1);
+    for run in held.runs() {
+        if run.clips >= left {
+            return Some(run.first_ns + run.step_ns * (left - 1) + run.clip_ns);
+        }
+        left -= run.clips;
+    }
+    None
+}
+
+/// What is left when everything that ends at `before_ns` or earlier is gone, and time without clips
+/// is cut there.
+fn held_after(held: &Coverage, before_ns: u64) -> Coverage {
+    let kept = Span::new(before_ns, u64::MAX);
+    let runs: Vec<_> = held.runs().filter_map(|run| run.within(kept)).collect();
+    let without = held.without_clips().filter(|stretch| stretch.end_ns > before_ns);
+    let without =
+        without.map(|stretch| Stretch { start_ns: stretch.start_ns.max(before_ns), ..stretch });
+    Coverage::restore(runs, without.collect::<Vec<_>>())
+}
+
+/// Forgets the runs of a camera that ended: all but the last of those that begin by `before_ns`.
+fn forget_runs(
+    transaction: &WriteTransaction,
+    source_id: &SourceId,
+    before_ns: u64,
+) -> Result<(), Cause> {
+    let id = source_id.as_str();
+    let mut table = transaction.open_table(RUNS)?;
+    let last = table.range((id, 0)..=(id, before_ns))?.next_back().transpose()?;
+    let last = last.map(|(_, row)| serde_json::from_slice::<RunRecord>(row.value())).transpose()?;
+    if let Some(last) = last {
+        table.retain_in((id, 0)..(id, last.start_ns), |_, _| false)?;
+    }
+    Ok(())
+}
+
+fn source_id_of(id: &str) -> Result<SourceId, Cause> {
+    SourceId::try_new(id).map_err(|error| Cause::of(&error))
+}
