@@ -3,15 +3,17 @@
 # Every name is known to Debian 12 and to Ubuntu 24.04. No crate needs clang or cmake. What every
 # installation of either has (bash, coreutils, grep, util-linux) is not named; git and Rust are yours.
 
-# To build and to run.
+# To build and to run. glib-networking is TLS for cameras.
 RUN_PACKAGES=(
   ca-certificates pkg-config build-essential
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
-  fonts-noto-color-emoji
+  glib-networking fonts-noto-color-emoji
 )
-# Only tests and benchmarks use these. procps brings `kill`.
-TEST_PACKAGES=(gstreamer1.0-plugins-ugly libgstrtspserver-1.0-dev glib-networking ffmpeg procps)
+# Only tests and benchmarks use these. procps brings `kill`; VLC is the second RTSP server.
+TEST_PACKAGES=(
+  gstreamer1.0-plugins-ugly libgstrtspserver-1.0-dev vlc-bin vlc-plugin-base ffmpeg procps
+)
 
 # install_packages NAME...: installs what is missing, or says how to.
 install_packages() {

@@ -3,6 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "support/rtsp.rs"]
+pub mod rtsp;
+#[path = "support/vlc.rs"]
+pub mod vlc;
+
 /// The workspace's root folder.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
