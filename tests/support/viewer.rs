@@ -7,18 +7,18 @@ use gst::prelude::*;
 
 /// Where to look, and how.
 #[derive(Debug, Clone, Default)]
-pub struct Look<'a> {
-    pub url: String,
+pub(crate) struct Look<'a> {
+    pub(crate) url: String,
     /// `tcp` or `udp`.
-    pub transport: &'a str,
-    pub credentials: Option<(&'a str, &'a str)>,
+    pub(crate) transport: &'a str,
+    pub(crate) credentials: Option<(&'a str, &'a str)>,
     /// The authority to trust, in PEM.
-    pub ca: Option<&'a Path>,
+    pub(crate) ca: Option<&'a Path>,
 }
 
 /// How a stream ended.
 #[derive(Debug)]
-pub enum End {
+pub(crate) enum End {
     Eos,
     /// What `GStreamer` said, with its debug information.
     Error(String),
@@ -26,25 +26,25 @@ pub enum End {
 
 /// What a decoded picture is judged by.
 #[derive(Debug, Clone)]
-pub struct Picture {
-    pub size: (i32, i32),
-    pub luma: Vec<u8>,
+pub(crate) struct Picture {
+    pub(crate) size: (i32, i32),
+    pub(crate) luma: Vec<u8>,
 }
 
-pub struct Viewer {
+pub(crate) struct Viewer {
     pipeline: gst::Pipeline,
     sink: gst_app::AppSink,
 }
 
 impl Viewer {
     /// Decodes what the camera shows.
-    pub fn pictures(look: &Look) -> Self {
+    pub(crate) fn pictures(look: &Look) -> Self {
         Self::start(look, "decodebin name=first ! videoconvert ! video/x-raw,format=I420")
     }
 
     /// Takes RTP packets as they leave the jitter buffer, with the camera's own time where a sender
     /// report has told it.
-    pub fn packets(look: &Look) -> Self {
+    pub(crate) fn packets(look: &Look) -> Self {
         Self::start(look, "identity name=first")
     }
 
@@ -52,7 +52,7 @@ impl Viewer {
         gst::init().unwrap();
         let description = format!(
             "rtspsrc name=camera latency=200 add-reference-timestamp-meta=true \
-             {chain} ! appsink name=sink sync=false"
+             {chain} ! appsink name=sink sync=false wait-on-eos=false"
         );
         let pipeline = gst::parse::launch(&description).unwrap();
         let pipeline: gst::Pipeline = pipeline.downcast().unwrap();
@@ -77,12 +77,12 @@ impl Viewer {
     }
 
     /// The next buffer, if one comes in time.
-    pub fn next(&self, patience: Duration) -> Option<gst::Sample> {
+    pub(crate) fn next(&self, patience: Duration) -> Option<gst::Sample> {
         self.sink.try_pull_sample(gst::ClockTime::try_from(patience).unwrap())
     }
 
     /// The next decoded picture.
-    pub fn picture(&self, patience: Duration) -> Option<Picture> {
+    pub(crate) fn picture(&self, patience: Duration) -> Option<Picture> {
         let sample = self.next(patience)?;
         let caps = sample.caps()?.structure(0)?.to_owned();
         let (width, height): (i32, i32) = (caps.get("width").ok()?, caps.get("height").ok()?);
@@ -92,7 +92,7 @@ impl Viewer {
     }
 
     /// Everything that comes within a time.
-    pub fn during(&self, time: Duration) -> Vec<gst::Sample> {
+    pub(crate) fn during(&self, time: Duration) -> Vec<gst::Sample> {
         let start = Instant::now();
         let mut samples = Vec::new();
         while let Some(left) = time.checked_sub(start.elapsed()) {
@@ -102,7 +102,7 @@ impl Viewer {
     }
 
     /// How the stream ends, if it does in time.
-    pub fn end(&self, patience: Duration) -> Option<End> {
+    pub(crate) fn end(&self, patience: Duration) -> Option<End> {
         let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
         let bus = self.pipeline.bus().unwrap();
         let message =
