@@ -13,6 +13,7 @@ mod run;
 mod source;
 mod span;
 mod state;
+mod wall_clock;
 mod window;
 
 pub use coverage::{Coverage, CoverageSummary, Run, Stretch};
@@ -25,4 +26,5 @@ pub use run::{RunCause, RunRecord};
 pub use source::{FileStamp, SourceKind, SourceRecord};
 pub use span::{Clock, NANOS_PER_SECOND, Span, UtcStart};
 pub use state::{ClipState, LostReason};
+pub use wall_clock::WallClock;
 pub use window::{Rate, SlidingWindow, WindowError, WindowSpec};

@@ -35,6 +35,7 @@ macro_rules! index_contract {
             the_nearest_come_first_as_in_an_exact_index,
             filters_accept_what_they_say_and_nothing_else,
             removing_a_source_takes_its_clips_and_no_others,
+            removing_what_is_old_takes_what_ends_by_then_and_nothing_else,
             one_refused_clip_refuses_its_batch_and_is_named,
             a_query_of_another_dimension_is_refused,
             a_limit_may_be_nothing_or_more_than_there_is,
@@ -325,6 +326,45 @@ pub async fn removing_a_source_takes_its_clips_and_no_others(make: Make<'_>) {
     assert_eq!(index.remove_source(&source("gate")).await.unwrap(), 0);
     index.keep(&gate[..5]).await.unwrap();
     assert_eq!(index.count(&Filter::of_source(source("gate"))).await.unwrap(), 5);
+}
+
+/// To the nanosecond, for a file and for a camera whose media time counts from 1970; in parts or at
+/// once; and what is gone may come back.
+pub async fn removing_what_is_old_takes_what_ends_by_then_and_nothing_else(make: Make<'_>) {
+    let collection = collection(8);
+    let Fixture { index, guard: _guard } = make(collection.clone()).await;
+    let yard = clips(&collection, "yard", 5);
+    index.keep(&yard).await.unwrap();
+    for origin in [0, 1_790_000_000_123_456_789] {
+        let mut gate = clips(&collection, "gate", 40);
+        for clip in &mut gate {
+            // Clips whose ends are a nanosecond apart, and clips that are not.
+            let start = origin + clip.seq / 4 * 2_000_000_000;
+            clip.span = Span::new(start + clip.seq % 4, start + clip.seq % 4 + 4_000_000_000);
+            clip.clip_id = clip.derived_id();
+            clip.thumbnail = Some(vec![7; 10]);
+        }
+        index.keep(&gate).await.unwrap();
+        let mut left: Vec<&ClipRecord> = gate.iter().collect();
+        for before in [0, 7, 8, 9, 10, 30] {
+            let end_ns = gate[before].span.end_ns;
+            let gone = left.iter().filter(|clip| clip.span.end_ns <= end_ns).count() as u64;
+            left.retain(|clip| clip.span.end_ns > end_ns);
+
+            assert_eq!(index.remove_before(&source("gate"), end_ns).await.unwrap(), gone);
+
+            index.flush().await.unwrap();
+            let ids = index.ids(&source("gate"), None, 100).await.unwrap();
+            let expected: BTreeSet<ClipId> = left.iter().map(|clip| clip.clip_id).collect();
+            assert_eq!(ids.into_iter().collect::<BTreeSet<_>>(), expected, "{end_ns}");
+        }
+        assert_eq!(index.thumbnail(gate[0].clip_id).await.unwrap(), None);
+        assert_eq!(index.count(&Filter::of_source(source("yard"))).await.unwrap(), 5);
+        index.keep(&gate[..3]).await.unwrap();
+        assert_eq!(index.remove_before(&source("gate"), u64::MAX).await.unwrap(), 9 + 3);
+    }
+    assert_eq!(index.remove_before(&source("hall"), u64::MAX).await.unwrap(), 0);
+    assert_eq!(index.count(&everything()).await.unwrap(), 5);
 }
 
 /// Nothing of a batch is kept when one of it cannot be.

@@ -31,7 +31,7 @@ pub use collection::Collection;
 pub use embedded::{EmbeddedIndex, EmbeddedSettings, FORMAT_VERSION, Manifest};
 pub use error::{IndexError, Refusal};
 pub use filter::{Filter, MediaRange, UtcRange};
-pub use ledger::{KnownFile, Ledger, LedgerError, Retention};
+pub use ledger::{Closing, KnownFile, Ledger, LedgerError};
 pub use memory::MemoryIndex;
 pub use opening::OPENING_THREAD;
 pub use remove::{RemoveError, Removed, finish_removals, remove_source};
@@ -49,6 +49,10 @@ pub trait KeepClips: Send + Sync {
 
     /// Removes every clip of a source, thumbnails included. Returns how many there were.
     async fn remove_source(&self, source_id: &SourceId) -> Result<u64, IndexError>;
+
+    /// Removes the clips of a source that end at `end_ns` or before, thumbnails included. Searching
+    /// and keeping go on meanwhile. Returns how many there were.
+    async fn remove_before(&self, source_id: &SourceId, end_ns: u64) -> Result<u64, IndexError>;
 
     /// Brings the index into the shape that is fastest to search. May take minutes; searching and
     /// keeping go on meanwhile.

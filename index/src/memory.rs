@@ -52,6 +52,14 @@ impl KeepClips for MemoryIndex {
         }))
     }
 
+    async fn remove_before(&self, source_id: &SourceId, end_ns: u64) -> Result<u64, IndexError> {
+        Ok(self.change(|held| {
+            let before = held.len();
+            held.retain(|_, clip| clip.source_id != *source_id || clip.span.end_ns > end_ns);
+            (before - held.len()) as u64
+        }))
+    }
+
     async fn optimize(&self) -> Result<(), IndexError> {
         Ok(())
     }

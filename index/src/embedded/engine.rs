@@ -3,6 +3,8 @@
 //! Everything here blocks. Nothing in the engine runs by itself: what is not flushed is not
 //! durable, what is not optimized is searched by comparing every vector.
 
+mod removal;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -166,18 +168,6 @@ impl Engine {
         LogFiles::open(&self.at).and_then(|log| log.sync()).map_err(failed)?;
         *logged = 0;
         Ok(())
-    }
-
-    pub(super) fn remove_source(&self, source_id: &SourceId) -> Result<u64, IndexError> {
-        let doing = "removing a source";
-        space::check(doing, &self.at, self.small_reserve)?;
-        let filter = Filter::of_source(source_id.clone());
-        let removed = self.count(&filter)?;
-        if let Some(filter) = self.filter(&filter)? {
-            let delete = PointOperations::DeletePointsByFilter(filter);
-            self.update(doing, removed as usize, delete)?;
-        }
-        Ok(removed)
     }
 
     /// Builds search graphs until nothing is left to gain. Takes about as much room as the clips.

@@ -230,6 +230,14 @@ impl KeepClips for EmbeddedIndex {
         Ok(removed)
     }
 
+    async fn remove_before(&self, source_id: &SourceId, end_ns: u64) -> Result<u64, IndexError> {
+        let source_id = source_id.clone();
+        let remove = move |engine: &Engine| engine.remove_before(&source_id, end_ns);
+        let removed = self.with_engine("removing old clips", remove).await?;
+        self.optimizer.changed(usize::try_from(removed).unwrap_or(usize::MAX));
+        Ok(removed)
+    }
+
     async fn optimize(&self) -> Result<(), IndexError> {
         let optimizer = Arc::clone(&self.optimizer);
         self.with_engine("optimizing the index", move |engine| optimizer.run_now(engine)).await

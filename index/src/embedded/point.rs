@@ -18,12 +18,15 @@ use crate::{Filter, Hit, StoredClip};
 /// The payload field that only [`thumbnail`](crate::FindClips::thumbnail) and `get` read.
 pub(super) const THUMBNAIL: &str = "thumbnail";
 
+/// The payload field in which a clip's end lies.
+pub(super) const END: &str = "end_ns";
+
 /// Payload fields with an index of their own, and its type. Every filter uses one of these alone,
 /// so no search reads payloads to decide.
 pub(super) const INDEXED: [(&str, &str); 5] = [
     ("source_id", "keyword"),
     ("start_ns", "integer"),
-    ("end_ns", "integer"),
+    (END, "integer"),
     ("utc_start_us", "integer"),
     ("utc_end_us", "integer"),
 ];
@@ -142,6 +145,22 @@ pub(super) fn to_thumbnail(payload: Option<Payload>) -> Result<Option<Vec<u8>>, 
         return Ok(None);
     };
     STANDARD.decode(text).map(Some).map_err(|error| format!("thumbnail cannot be read: {error}"))
+}
+
+/// The end in a payload of which nothing else was loaded.
+pub(super) fn to_end(payload: Option<Payload>) -> Result<u64, String> {
+    let end = payload.as_ref().and_then(|Payload(fields)| fields.get(END)?.as_u64());
+    end.ok_or_else(|| "a clip has no end".to_owned())
+}
+
+/// Accepts every clip of a source that ends by `end_ns`, and perhaps some that end up to 2 us later:
+/// the engine compares as `f64`, which is that coarse for nanoseconds since 1970.
+pub(super) fn ending_by(source_id: &SourceId, end_ns: u64) -> Result<qdrant_edge::Filter, String> {
+    let must = json!([
+        { "key": "source_id", "match": { "any": [source_id.as_str()] } },
+        { "key": END, "range": { "lte": end_ns.saturating_add(1024) } },
+    ]);
+    serde_json::from_value(json!({ "must": must })).map_err(|error| error.to_string())
 }
 
 /// A filter in the engine's terms; none where it accepts everything.

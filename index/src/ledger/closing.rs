@@ -8,13 +8,13 @@ use redb::{ReadableTable as _, WriteTransaction};
 
 use super::error::{Cause, LedgerError};
 use super::{
-    CLIP_RUNS, FILES, INDEXED_CLIPS, KnownFile, LONGEST_CLIPS, Ledger, META, REMOVALS, RETENTIONS,
+    CLIP_RUNS, FILES, INDEXED_CLIPS, KnownFile, LONGEST_CLIPS, Ledger, META, REMOVALS, CLOSINGS,
     RUNS, SOURCES, WITHOUT_CLIPS, clips, of_source,
 };
 
-/// A removal of old clips that has begun.
+/// A source's ledger being closed up to an instant: its clips from before are about to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retention {
+pub struct Closing {
     /// The source.
     pub source_id: SourceId,
     /// Clips that end here or before go; footage from here on stays.
@@ -57,15 +57,15 @@ impl Ledger {
     /// Closes a source's ledger up to `before_ns`, or so far that about `most_clips` clips go:
     /// clips that end there or before are forgotten, stretches and runs are cut, and the source is
     /// kept from there on. Remembers that vectors and footage are still to be removed, until
-    /// [`finish_retention`](Self::finish_retention). Returns how far it went; none for a source that
+    /// [`finish_closing`](Self::finish_closing). Returns how far it went; none for a source that
     /// is not known or is being removed, or that was closed as far before.
-    pub fn begin_retention(
+    pub fn begin_closing(
         &self,
         source_id: &SourceId,
         before_ns: u64,
         most_clips: u64,
-    ) -> Result<Option<Retention>, LedgerError> {
-        self.write("beginning a retention", |transaction| {
+    ) -> Result<Option<Closing>, LedgerError> {
+        self.write("beginning to close", |transaction| {
             let Some(mut record) = super::source_of(transaction, source_id)? else {
                 return Ok(None);
             };
@@ -80,33 +80,33 @@ impl Ledger {
             record.retained_from_ns = record.retained_from_ns.max(Some(before_ns));
             let row = serde_json::to_vec(&record)?;
             transaction.open_table(SOURCES)?.insert(source_id.as_str(), row.as_slice())?;
-            transaction.open_table(RETENTIONS)?.insert(source_id.as_str(), before_ns)?;
-            Ok(Some(Retention { source_id: source_id.clone(), before_ns }))
+            transaction.open_table(CLOSINGS)?.insert(source_id.as_str(), before_ns)?;
+            Ok(Some(Closing { source_id: source_id.clone(), before_ns }))
         })
     }
 
     /// Index and footage hold nothing any more of what was to go.
-    pub fn finish_retention(&self, retention: &Retention) -> Result<(), LedgerError> {
-        self.write("finishing a retention", |transaction| {
-            let mut table = transaction.open_table(RETENTIONS)?;
-            let id = retention.source_id.as_str();
+    pub fn finish_closing(&self, closing: &Closing) -> Result<(), LedgerError> {
+        self.write("finishing to close", |transaction| {
+            let mut table = transaction.open_table(CLOSINGS)?;
+            let id = closing.source_id.as_str();
             let open_ns = table.get(id)?.map(|row| row.value());
             // One that goes further may have begun since.
-            if open_ns.is_some_and(|open_ns| open_ns <= retention.before_ns) {
+            if open_ns.is_some_and(|open_ns| open_ns <= closing.before_ns) {
                 table.remove(id)?;
             }
             Ok(())
         })
     }
 
-    /// Removals of old clips that have begun and not ended.
-    pub fn retentions(&self) -> Result<Vec<Retention>, LedgerError> {
-        self.read("reading the retentions", |transaction| {
-            let table = transaction.open_table(RETENTIONS)?;
+    /// What is being closed: begun and not ended.
+    pub fn closings(&self) -> Result<Vec<Closing>, LedgerError> {
+        self.read("reading what is being closed", |transaction| {
+            let table = transaction.open_table(CLOSINGS)?;
             let rows = table.iter()?.map(|row| {
                 let (id, before) = row?;
                 let source_id = source_id_of(id.value())?;
-                Ok(Retention { source_id, before_ns: before.value() })
+                Ok(Closing { source_id, before_ns: before.value() })
             });
             rows.collect()
         })

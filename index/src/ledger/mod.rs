@@ -22,7 +22,7 @@ use redb::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::closing::Retention;
+pub use self::closing::Closing;
 use self::error::Cause;
 pub use self::error::LedgerError;
 use self::error::failed;
@@ -55,8 +55,8 @@ const RUNS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("runs");
 const FILES: TableDefinition<&str, &[u8]> = TableDefinition::new("files");
 /// Sources whose removal has begun.
 const REMOVALS: TableDefinition<&str, ()> = TableDefinition::new("removals");
-/// Sources whose old clips are being removed, and the media time up to which.
-const RETENTIONS: TableDefinition<&str, u64> = TableDefinition::new("retentions");
+/// Sources that are being closed, and the media time up to which.
+const CLOSINGS: TableDefinition<&str, u64> = TableDefinition::new("closings");
 
 /// A file that was read before, and the source it turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use redb::{Database, ReadableTable as _, TableDefinition, WriteTransaction};
 
 use super::error::{Cause, LedgerError, failed};
 use super::{
-    CLIP_RUNS, FILE, FILES, FORMAT, LONGEST_CLIPS, Ledger, META, REMOVALS, RETENTIONS, RUNS,
+    CLIP_RUNS, FILE, FILES, FORMAT, LONGEST_CLIPS, Ledger, META, REMOVALS, CLOSINGS, RUNS,
     SOURCES, WITHOUT_CLIPS, clips,
 };
 use crate::opening::guarded;
@@ -67,7 +67,7 @@ impl Ledger {
         transaction.open_table(LONGEST_CLIPS)?;
         transaction.open_table(RUNS)?;
         transaction.open_table(REMOVALS)?;
-        transaction.open_table(RETENTIONS)?;
+        transaction.open_table(CLOSINGS)?;
         transaction.open_table(META)?.insert("format", FORMAT)?;
         Ok(())
     }

@@ -208,6 +208,14 @@ impl KeepClips for Failing {
         self.0.remove_source(id).await
     }
 
+    async fn remove_before(
+        &self,
+        id: &SourceId,
+        end_ns: u64,
+    ) -> Result<u64, footage_index::IndexError> {
+        self.0.remove_before(id, end_ns).await
+    }
+
     async fn optimize(&self) -> Result<(), footage_index::IndexError> {
         Ok(())
     }

@@ -150,16 +150,16 @@ proptest! {
                 }
                 Operation::Retain { source, before, most_clips } => {
                     let id = SOURCES[source];
-                    let done = ledger.begin_retention(&source_id(id), before, most_clips).unwrap();
+                    let done = ledger.begin_closing(&source_id(id), before, most_clips).unwrap();
                     if let Some(done) = done {
                         prop_assert!(done.before_ns <= before);
-                        let open = ledger.retentions().unwrap();
+                        let open = ledger.closings().unwrap();
                         prop_assert!(open.contains(&done));
                         let plain = plain.entry(id).or_default();
                         prop_assert!(done.before_ns > plain.kept_from || before == done.before_ns);
                         plain.keep_from(done.before_ns.max(plain.kept_from));
-                        ledger.finish_retention(&done).unwrap();
-                        prop_assert!(!ledger.retentions().unwrap().contains(&done));
+                        ledger.finish_closing(&done).unwrap();
+                        prop_assert!(!ledger.closings().unwrap().contains(&done));
                     }
                 }
                 Operation::Remove(source) => {
@@ -288,13 +288,13 @@ fn closing_keeps_the_run_that_goes_on_and_says_since_when_the_source_is_kept() {
     ledger.enter(&[source("gate")], &[entry("gate", 0, 8, ClipState::Indexed)]).unwrap();
     ledger.enter_runs(&[run(0), run(100), run(200), run(300)]).unwrap();
 
-    ledger.begin_retention(&source_id("gate"), 250, 1000).unwrap().unwrap();
+    ledger.begin_closing(&source_id("gate"), 250, 1000).unwrap().unwrap();
 
     assert_eq!(ledger.runs(&source_id("gate")).unwrap(), [run(200), run(300)]);
     let kept = SourceRecord { retained_from_ns: Some(250), ..source("gate") };
     assert_eq!(ledger.source(&source_id("gate")).unwrap(), Some(kept.clone()));
     ledger.enter(&[source("gate")], &[]).unwrap();
     assert_eq!(ledger.source(&source_id("gate")).unwrap(), Some(kept), "published again");
-    assert_eq!(ledger.begin_retention(&source_id("gate"), 250, 1000).unwrap(), None);
-    assert_eq!(ledger.begin_retention(&source_id("hall"), 250, 1000).unwrap(), None);
+    assert_eq!(ledger.begin_closing(&source_id("gate"), 250, 1000).unwrap(), None);
+    assert_eq!(ledger.begin_closing(&source_id("hall"), 250, 1000).unwrap(), None);
 }

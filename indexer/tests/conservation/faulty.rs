@@ -27,13 +27,13 @@ pub(crate) struct FaultyIndex {
     volatile: Mutex<BTreeMap<ClipId, ClipRecord>>,
     /// What a crash leaves of it.
     durable: Mutex<BTreeMap<ClipId, ClipRecord>>,
-    /// Calls of `keep` and `flush` so far.
+    /// Calls that change something so far.
     calls: AtomicUsize,
     faults: Mutex<BTreeMap<usize, Fault>>,
 }
 
 impl FaultyIndex {
-    /// Fails the given calls, counted over `keep` and `flush` from 0.
+    /// Fails the given calls, counted from 0 over those that change something.
     pub(crate) fn with_faults(faults: impl IntoIterator<Item = (usize, Fault)>) -> Self {
         Self { faults: Mutex::new(faults.into_iter().collect()), ..Self::default() }
     }
@@ -80,8 +80,16 @@ impl KeepClips for FaultyIndex {
         Ok(())
     }
 
-    async fn remove_source(&self, _source_id: &SourceId) -> Result<u64, IndexError> {
-        Ok(0)
+    async fn remove_source(&self, source_id: &SourceId) -> Result<u64, IndexError> {
+        self.remove_before(source_id, u64::MAX).await
+    }
+
+    async fn remove_before(&self, source_id: &SourceId, end_ns: u64) -> Result<u64, IndexError> {
+        self.call("removing")?;
+        let mut held = self.volatile.lock().unwrap();
+        let before = held.len();
+        held.retain(|_, clip| clip.source_id != *source_id || clip.span.end_ns > end_ns);
+        Ok((before - held.len()) as u64)
     }
 
     async fn optimize(&self) -> Result<(), IndexError> {
