@@ -31,6 +31,7 @@ pub(crate) fn pipeline(spec: &MountSpec) -> Result<gst::Pipeline> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
 fn as_error(error: gst::glib::BoolError) -> gst::glib::Error {
     gst::glib::Error::new(gst::CoreError::Failed, &error.to_string())
 }
@@ -50,7 +51,7 @@ fn picture_pipeline(picture: Picture, spec: &MountSpec) -> Result<gst::Pipeline>
         Picture::Still => show("smpte75", frames),
         Picture::Ball => show("ball", frames),
         Picture::Change => format!(
-            "concat name=both {} ! both. {} ! both. both.",
+            "concat name=both {} ! both. {} ! both. both. ! identity single-segment=true",
             show("smpte75", frames / 2),
             show("checkers-8", frames - frames / 2),
         ),

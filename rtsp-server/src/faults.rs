@@ -180,9 +180,9 @@ mod tests {
     #[test]
     fn a_step_moves_the_ntp_time_and_nothing_else() {
         for (step_ms, seconds) in [(3_600_000, 1_003_600), (-3_600_000, 996_400), (0, 1_000_000)] {
-            let mut packet = sender_report(1_000_000 << 32 | 77);
+            let mut packet = sender_report((1_000_000 << 32) + 77);
             step_ntp(&mut packet, step_ms);
-            assert_eq!(packet, sender_report(seconds << 32 | 77));
+            assert_eq!(packet, sender_report((seconds << 32) + 77));
         }
     }
 

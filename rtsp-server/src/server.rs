@@ -14,6 +14,9 @@ use crate::front::Front;
 use crate::mount::MountSpec;
 use crate::{ServerError, lock};
 
+/// How often it is looked for sessions that timed out.
+const CLEANUP: Duration = Duration::from_secs(2);
+
 /// Who may come in, and how.
 #[derive(Debug, Default)]
 pub struct Access {
@@ -57,8 +60,9 @@ impl Server {
         if let Some(doorman) = &doorman {
             server.set_auth(Some(&doorman.auth));
         }
-        // The source is never removed: the server lives as long as the process.
+        // The sources are never removed: the server lives as long as the process.
         server.attach(None)?;
+        forget_lost_clients(&server);
         let bound = u16::try_from(server.bound_port()).unwrap_or_default();
         let front = Front::open(port, SocketAddr::from((Ipv4Addr::LOCALHOST, bound)))?;
         Ok(Self { front, mounts, cameras, doorman })
@@ -123,6 +127,17 @@ impl Server {
             Command::Connections => {}
         }
         Ok(())
+    }
+}
+
+/// A client that vanished without a word, as one over UDP may, is forgotten when its session times
+/// out; somebody has to look.
+fn forget_lost_clients(server: &gst_rtsp_server::RTSPServer) {
+    if let Some(sessions) = server.session_pool() {
+        gst::glib::timeout_add(CLEANUP, move || {
+            sessions.cleanup();
+            gst::glib::ControlFlow::Continue
+        });
     }
 }
 

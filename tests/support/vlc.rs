@@ -97,8 +97,7 @@ fn open_to_all(home: &Path) {
 
 /// VLC cannot choose one itself.
 fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .unwrap_or_else(|error| panic!("{error}"))
+    let address =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    address.unwrap_or_else(|error| panic!("{error}")).port()
 }
