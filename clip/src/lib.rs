@@ -6,6 +6,7 @@
 mod coverage;
 mod cutter;
 mod embedding;
+mod fragment;
 mod frame;
 mod id;
 mod record;
@@ -19,6 +20,7 @@ mod window;
 pub use coverage::{Coverage, CoverageSummary, Run, Stretch};
 pub use cutter::{Cut, Cutter, PartialClip, TimedFrame};
 pub use embedding::{Embedding, NoDirection};
+pub use fragment::{Container, FragmentName, NoFragment};
 pub use frame::{FrameSizeError, RgbFrame};
 pub use id::{ClipId, Fingerprint, InvalidId, SourceId};
 pub use record::{ClipRecord, CoverageRecord, MediaRef, ModelRef, RECORD_VERSION, WireError};

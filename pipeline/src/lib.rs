@@ -10,6 +10,7 @@
 //! - [`EmbedStage`] owns the model, and computes a frame once for all clips that contain it.
 //! - [`Archive`] ties them together for many files, goes on where an earlier run stopped
 //!   ([`EarlierWork`]), and accounts for every clip: published, known already, or lost and why.
+//! - [`Recorder`] keeps a camera's footage as it arrives, in [`Fragments`] that survive a crash.
 
 mod archive;
 mod cancel;
@@ -19,6 +20,7 @@ mod earlier_work;
 mod embed;
 mod identify;
 mod outcome;
+mod recording;
 mod thumbnail;
 mod wall_clock;
 
@@ -35,6 +37,10 @@ pub use earlier_work::{EarlierWork, Known, NoEarlierWork};
 pub use embed::{EmbedError, EmbedQueue, EmbedSettings, EmbedStage, PendingEmbedding, SourceQueue};
 pub use identify::{IdentifiedFile, IdentifyError, identify, stamp};
 pub use outcome::{ClipCounts, Ended, FileError, FileOutcome, FileProblem};
+pub use recording::{
+    Axis, Fragment, Fragments, Recorder, RecordingError, RecordingSettings, RecordingSpec,
+    RecordingUse, footage_dir,
+};
 
 /// Should a thread have panicked holding one of these locks, the value inside is still whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -13,32 +13,32 @@ const MAX_BOXES: usize = 1_000_000;
 
 /// What the outside of a file tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Outside {
+pub(crate) struct Outside {
     /// It announces more bytes than it has.
-    pub(super) is_cut_short: bool,
+    pub(crate) is_cut_short: bool,
     /// It is in a format that says how long it plays.
-    pub(super) tells_duration: bool,
+    pub(crate) tells_duration: bool,
     /// It is of the family of MP4 and `QuickTime`, and this is what is in it.
-    pub(super) mp4: Option<Mp4>,
+    pub(crate) mp4: Option<Mp4>,
 }
 
 /// The boxes without which there is nothing to play.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
-pub(super) struct Mp4 {
-    pub(super) has_table_of_contents: bool,
-    pub(super) has_content: bool,
+pub(crate) struct Mp4 {
+    pub(crate) has_table_of_contents: bool,
+    pub(crate) has_content: bool,
     /// Its video needs a key.
-    pub(super) is_encrypted: bool,
+    pub(crate) is_encrypted: bool,
     /// Its kind says that it holds still pictures (AVIF, HEIC).
-    pub(super) is_still: bool,
+    pub(crate) is_still: bool,
 }
 
 /// A table of contents is searched so far for the sign of encryption, which stands near its start.
 const SEARCHED_BYTES: u64 = 1 << 20;
 
 /// Looks at the outside of a file. One in a format that tells no length has nothing to say.
-pub(super) fn outside_of(path: &Path) -> io::Result<Outside> {
+pub(crate) fn outside_of(path: &Path) -> io::Result<Outside> {
     let mut file = fs::File::open(path)?;
     let length = file.metadata()?.len();
     look(&mut file, length)

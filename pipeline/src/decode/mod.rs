@@ -5,7 +5,7 @@
 //! `GStreamer`'s own; nothing of it is read ahead but a few clips.
 
 mod autoplug;
-mod container;
+pub(crate) mod container;
 mod disposable;
 mod elements;
 mod entrance;

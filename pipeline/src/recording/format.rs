@@ -1,0 +1,99 @@
+//! What a compressed stream is kept in.
+
+use footage_clip::{Container, FragmentName};
+use gst::prelude::*;
+
+use super::RecordingError;
+
+/// A stream's format, and how it gets into a file.
+#[derive(Clone, Debug)]
+pub(super) struct Format {
+    pub(super) caps: gst::Caps,
+    pub(super) container: Container,
+    /// Gives the muxer the form of the stream that it takes.
+    pub(super) parser: &'static str,
+    /// Tells when each picture is to be decoded, where the stream does not: MP4 wants to know.
+    pub(super) timestamper: Option<&'static str>,
+}
+
+/// Fields of caps that a file's header repeats. Others may change within a file: a frame rate is
+/// often learnt only after some pictures.
+const HEADER_FIELDS: [&str; 6] =
+    ["width", "height", "codec_data", "stream-format", "alignment", "profile"];
+
+impl Format {
+    /// The format for a stream of these caps.
+    pub(super) fn of(caps: &gst::CapsRef) -> Result<Self, RecordingError> {
+        let fields = caps.structure(0).ok_or_else(|| RecordingError::Format("nothing".into()))?;
+        let version = fields.get::<i32>("mpegversion").unwrap_or(0);
+        let (container, parser, timestamper) = match (fields.name().as_str(), version) {
+            ("video/x-h264", _) => (Container::Mp4, "h264parse", Some("h264timestamper")),
+            ("video/x-h265", _) => (Container::Mp4, "h265parse", Some("h265timestamper")),
+            ("video/mpeg", 4) => (Container::Mp4, "mpeg4videoparse", None),
+            ("video/mpeg", 1 | 2) => (Container::Matroska, "mpegvideoparse", None),
+            ("image/jpeg", _) => (Container::Matroska, "jpegparse", None),
+            ("video/x-vp8", _) => (Container::Matroska, "identity", None),
+            ("video/x-vp9", _) => (Container::Matroska, "vp9parse", None),
+            ("video/x-raw", _) => {
+                return Err(RecordingError::Format("uncompressed video".into()));
+            }
+            (other, _) => return Err(RecordingError::Format(format!("`{other}`"))),
+        };
+        Ok(Self { caps: caps.to_owned(), container, parser, timestamper })
+    }
+
+    /// The name of a fragment that begins at `begins_ns`.
+    pub(super) fn name(&self, begins_ns: u64) -> FragmentName {
+        FragmentName { begins_ns, container: self.container }
+    }
+
+    /// Whether a file of this format can hold what these caps announce.
+    pub(super) fn holds(&self, caps: &gst::CapsRef) -> bool {
+        let (Some(ours), Some(theirs)) = (self.caps.structure(0), caps.structure(0)) else {
+            return false;
+        };
+        ours.name() == theirs.name()
+            && HEADER_FIELDS.iter().all(|field| {
+                match (ours.value(*field).ok(), theirs.value(*field).ok()) {
+                    (None, None) => true,
+                    (Some(one), Some(other)) => {
+                        one.compare(other).is_some_and(std::cmp::Ordering::is_eq)
+                    }
+                    _ => false,
+                }
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn h264(width: i32, codec_data: &[u8]) -> gst::Caps {
+        gst::init().unwrap();
+        gst::Caps::builder("video/x-h264")
+            .field("width", width)
+            .field("codec_data", gst::Buffer::from_slice(codec_data.to_vec()))
+            .build()
+    }
+
+    #[test]
+    fn a_file_goes_on_unless_its_header_would_be_wrong() {
+        let format = Format::of(&h264(640, &[1, 2])).unwrap();
+        assert!(format.holds(&h264(640, &[1, 2])));
+        let mut faster = h264(640, &[1, 2]);
+        faster.make_mut().set("framerate", gst::Fraction::new(25, 1));
+        assert!(format.holds(&faster));
+        assert!(!format.holds(&h264(320, &[1, 2])));
+        assert!(!format.holds(&h264(640, &[1, 3])));
+    }
+
+    #[test]
+    fn what_no_container_takes_is_refused_by_its_name() {
+        gst::init().unwrap();
+        for (caps, word) in [("video/x-raw", "uncompressed"), ("video/x-odd", "video/x-odd")] {
+            let refused = Format::of(&gst::Caps::new_empty_simple(caps)).unwrap_err();
+            assert!(refused.to_string().contains(word), "{refused}");
+        }
+    }
+}
