@@ -1,7 +1,7 @@
 //! A fragment while it is written.
 //!
 //! ```text
-//! appsrc ! parser ! [timestamper] ! mp4mux | matroskamux ! fdsink
+//! appsrc ! parser ! capsfilter ! [timestamper] ! mp4mux | matroskamux ! fdsink
 //! ```
 //!
 //! A graph of its own for each fragment: what goes wrong in it reaches neither the camera's graph nor
@@ -227,8 +227,11 @@ fn graph(
     sink.set_property("fd", descriptor);
     // Written when it comes: nothing here waits for a clock.
     sink.set_property("sync", false);
-    let mut chain = vec![source.clone().upcast(), make(format.parser)?];
-    if let Some(timestamper) = format.timestamper.filter(|_| is_untimed) {
+    let adapters = &format.adapters;
+    let parsed = make("capsfilter")?;
+    parsed.set_property_from_str("caps", adapters.parsed);
+    let mut chain = vec![source.clone().upcast(), make(adapters.parser)?, parsed];
+    if let Some(timestamper) = adapters.timestamper.filter(|_| is_untimed) {
         chain.push(make(timestamper)?);
     }
     chain.extend([muxer(format.container)?, sink]);
@@ -262,7 +265,7 @@ fn make(name: &'static str) -> Result<gst::Element, RecordingError> {
         element: name,
         package: match name {
             "mp4mux" | "matroskamux" => "gstreamer1.0-plugins-good",
-            "fdsink" | "identity" => "libgstreamer1.0-0",
+            "fdsink" | "identity" | "capsfilter" => "libgstreamer1.0-0",
             _ => "gstreamer1.0-plugins-bad",
         },
     })

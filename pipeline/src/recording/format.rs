@@ -10,11 +10,33 @@ use super::RecordingError;
 pub(super) struct Format {
     pub(super) caps: gst::Caps,
     pub(super) container: Container,
-    /// Gives the muxer the form of the stream that it takes.
+    /// The elements that give the muxer what it takes.
+    pub(super) adapters: Adapters,
+}
+
+/// Names of elements, and caps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Adapters {
     pub(super) parser: &'static str,
+    /// What the parser is to make of the stream; it cannot see what the muxer wants.
+    pub(super) parsed: &'static str,
     /// Tells when each picture is to be decoded, where the stream does not: MP4 wants to know.
     pub(super) timestamper: Option<&'static str>,
 }
+
+const H264: Adapters = Adapters {
+    parser: "h264parse",
+    parsed: "video/x-h264,stream-format=avc,alignment=au",
+    timestamper: Some("h264timestamper"),
+};
+const H265: Adapters = Adapters {
+    parser: "h265parse",
+    parsed: "video/x-h265,stream-format=hvc1,alignment=au",
+    timestamper: Some("h265timestamper"),
+};
+const JPEG: Adapters = Adapters { parser: "jpegparse", parsed: "image/jpeg", timestamper: None };
+const VP8: Adapters = Adapters { parser: "identity", parsed: "video/x-vp8", timestamper: None };
+const VP9: Adapters = Adapters { parser: "vp9parse", parsed: "video/x-vp9", timestamper: None };
 
 /// Fields of caps that a file's header repeats. Others may change within a file: a frame rate is
 /// often learnt only after some pictures.
@@ -25,21 +47,16 @@ impl Format {
     /// The format for a stream of these caps.
     pub(super) fn of(caps: &gst::CapsRef) -> Result<Self, RecordingError> {
         let fields = caps.structure(0).ok_or_else(|| RecordingError::Format("nothing".into()))?;
-        let version = fields.get::<i32>("mpegversion").unwrap_or(0);
-        let (container, parser, timestamper) = match (fields.name().as_str(), version) {
-            ("video/x-h264", _) => (Container::Mp4, "h264parse", Some("h264timestamper")),
-            ("video/x-h265", _) => (Container::Mp4, "h265parse", Some("h265timestamper")),
-            ("video/mpeg", 4) => (Container::Mp4, "mpeg4videoparse", None),
-            ("video/mpeg", 1 | 2) => (Container::Matroska, "mpegvideoparse", None),
-            ("image/jpeg", _) => (Container::Matroska, "jpegparse", None),
-            ("video/x-vp8", _) => (Container::Matroska, "identity", None),
-            ("video/x-vp9", _) => (Container::Matroska, "vp9parse", None),
-            ("video/x-raw", _) => {
-                return Err(RecordingError::Format("uncompressed video".into()));
-            }
-            (other, _) => return Err(RecordingError::Format(format!("`{other}`"))),
+        let (container, adapters) = match fields.name().as_str() {
+            "video/x-h264" => (Container::Mp4, H264),
+            "video/x-h265" => (Container::Mp4, H265),
+            "image/jpeg" => (Container::Matroska, JPEG),
+            "video/x-vp8" => (Container::Matroska, VP8),
+            "video/x-vp9" => (Container::Matroska, VP9),
+            "video/x-raw" => return Err(RecordingError::Format("uncompressed video".into())),
+            other => return Err(RecordingError::Format(format!("`{other}`"))),
         };
-        Ok(Self { caps: caps.to_owned(), container, parser, timestamper })
+        Ok(Self { caps: caps.to_owned(), container, adapters })
     }
 
     /// The name of a fragment that begins at `begins_ns`.

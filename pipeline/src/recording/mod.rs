@@ -67,14 +67,14 @@ impl std::fmt::Debug for Recorder {
 
 impl Recorder {
     /// Records what passes `pad`: whole compressed pictures, as a parser or a demuxer gives them
-    /// (H.264, H.265, MPEG-4 and older, motion JPEG, VP8, VP9). H.264 and H.265 need their parameter
+    /// (H.264, H.265, motion JPEG, VP8, VP9). H.264 and H.265 need their parameter
     /// sets in the caps (`stream-format=avc`, `hvc1`) or before each keyframe (`config-interval=-1`).
     ///
     /// The pad's graph is not changed, and need not be stopped for this.
     pub fn attach(pad: &gst::Pad, spec: RecordingSpec, axis: Axis) -> Result<Self, RecordingError> {
         let RecordingSpec { dir, settings } = spec;
-        let newest = Fragments::open(&dir).newest_ns();
-        let newest_ns = newest.map_err(|error| RecordingError::Unwritable(error.to_string()))?;
+        // What cannot be read cannot be written either, by now; then the writer will tell.
+        let newest_ns = Fragments::open(&dir).newest_ns().ok().flatten();
         let course = Arc::new(Course::new(dir));
         let queue = Arc::new(Queue::new(settings.queue_bytes));
         let started = writer::start(queue.clone(), course.clone(), settings.min_free_bytes);
