@@ -123,8 +123,8 @@ impl Drop for Camera {
 fn raw(scale: usize) -> gst::Caps {
     gst::Caps::builder("video/x-raw")
         .field("format", "I420")
-        .field("width", (WIDTH * scale) as i32)
-        .field("height", (HEIGHT * scale) as i32)
+        .field("width", i32::try_from(WIDTH * scale).unwrap())
+        .field("height", i32::try_from(HEIGHT * scale).unwrap())
         .field("framerate", gst::Fraction::new(25, 1))
         .build()
 }
