@@ -34,7 +34,10 @@ pub use decode::{
 };
 pub use discover::{DiscoverError, Discovered, FileSource, discover};
 pub use earlier_work::{EarlierWork, Known, NoEarlierWork};
-pub use embed::{EmbedError, EmbedQueue, EmbedSettings, EmbedStage, PendingEmbedding, SourceQueue};
+pub use embed::{
+    ClipEncoder, EmbedError, EmbedLatency, EmbedQueue, EmbedSettings, EmbedStage, EmbedStats,
+    EmbedTally, LATENCY_BOUNDS_S, LiveSourceQueue, PendingEmbedding, SourceQueue,
+};
 pub use identify::{IdentifiedFile, IdentifyError, identify, stamp};
 pub use outcome::{ClipCounts, Ended, FileError, FileOutcome, FileProblem};
 pub use recording::{

@@ -36,8 +36,12 @@ fn clips() -> Vec<Cut<RgbFrame>> {
 
 async fn embedded(model: &Arc<Model>, clips: &[Cut<RgbFrame>], most: usize) -> Vec<Embedding> {
     let some = |number: usize| number.try_into().unwrap();
-    let settings =
-        EmbedSettings { max_frames: some(most), max_clips: some(most), queue_clips: some(16) };
+    let settings = EmbedSettings {
+        max_frames: some(most),
+        max_clips: some(most),
+        queue_clips: some(16),
+        ..EmbedSettings::default()
+    };
     let (queue, stage) = EmbedStage::spawn(model.clone(), settings).unwrap();
     let source = queue.source(2);
     let mut pending = Vec::new();

@@ -138,6 +138,7 @@ impl Settings {
                 max_frames: layers.count("embed.max_frames", 4096)?,
                 max_clips: layers.count("embed.max_clips", 4096)?,
                 queue_clips: layers.count("embed.queue_clips", 65_536)?,
+                ..EmbedSettings::default()
             },
             index: IndexSettings {
                 batch_clips: layers.count("index.batch_clips", 65_536)?,

@@ -116,7 +116,10 @@ impl<'a> Publishing<'a> {
                 tracing::warn!(%path, start_s = span.start_s(), %error, "clip lost");
                 return self.lose(span, LostReason::EmbedError).await;
             }
-            Err(error @ EmbedError::Stopped) => return Err(FileProblem::Embed(error)),
+            // Archives wait for room, so nothing of theirs gives way: the file is read again.
+            Err(error @ (EmbedError::Stopped | EmbedError::Overload)) => {
+                return Err(FileProblem::Embed(error));
+            }
         };
         let (archive, identity) = (self.work.archive, self.work.identity);
         let (source_id, model) = (identity.source_id.clone(), archive.model.clone());

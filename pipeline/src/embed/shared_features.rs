@@ -1,61 +1,73 @@
 //! What neighbouring clips share: a frame's features, kept while a clip may still need them.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 
-use super::SourceToken;
+use super::queue::SourceToken;
+use super::turns::SourceKey;
 
-/// Features of frames, by source and media time.
+/// Features of frames, by source and media time: of each source at most as many as one clip has
+/// frames, between two batches.
 pub(super) struct SharedFeatures<F> {
-    sources: Vec<(Weak<SourceToken>, BTreeMap<u64, F>)>,
+    sources: HashMap<SourceKey, OfSource<F>>,
+}
+
+struct OfSource<F> {
+    source: Weak<SourceToken>,
+    /// By media time.
+    frames: VecDeque<(u64, F)>,
 }
 
 impl<F: Clone> SharedFeatures<F> {
     pub(super) fn new() -> Self {
-        Self { sources: Vec::new() }
+        Self { sources: HashMap::new() }
     }
 
-    pub(super) fn find(&self, source: &Arc<SourceToken>, time_ns: u64) -> Option<&F> {
-        let of = |(token, _): &&(Weak<SourceToken>, _)| {
-            std::ptr::eq(token.as_ptr(), &raw const **source)
-        };
-        self.sources.iter().find(of)?.1.get(&time_ns)
+    pub(super) fn find(&self, source: &SourceToken, time_ns: u64) -> Option<&F> {
+        let frames = &self.sources.get(&source.key)?.frames;
+        let at = frames.binary_search_by_key(&time_ns, |(time_ns, _)| *time_ns).ok()?;
+        Some(&frames[at].1)
     }
 
     pub(super) fn keep(&mut self, source: &Arc<SourceToken>, time_ns: u64, features: F) {
-        self.of(source).insert(time_ns, features);
+        let of_source = self.sources.entry(source.key).or_insert_with(|| OfSource {
+            source: Arc::downgrade(source),
+            frames: VecDeque::new(),
+        });
+        let frames = &mut of_source.frames;
+        // Nearly always the last.
+        let at = frames.partition_point(|(known_ns, _)| *known_ns < time_ns);
+        match frames.get_mut(at) {
+            Some((known_ns, known)) if *known_ns == time_ns => *known = features,
+            _ => frames.insert(at, (time_ns, features)),
+        }
     }
 
     /// A clip with frames at these times is done: what lies before the next clip's start is not
     /// needed any more. Where the next one begins after it, it may still begin with this one's last
-    /// frame, which is shown until another comes.
-    pub(super) fn forget_before_next(&mut self, source: &Arc<SourceToken>, times_ns: &[u64]) {
-        let stride = source.stride;
-        let Some(next) = times_ns.get(stride).or(times_ns.last()) else { return };
-        let frames = self.of(source);
-        *frames = frames.split_off(next);
+    /// frame, which is shown until another comes. Clips that are left out after it change nothing:
+    /// whatever comes next begins there or later.
+    pub(super) fn forget_before_next(
+        &mut self,
+        source: &SourceToken,
+        mut times_ns: impl DoubleEndedIterator<Item = u64> + Clone,
+    ) {
+        let next = times_ns.clone().nth(source.stride).or_else(|| times_ns.next_back());
+        let (Some(next), Some(of_source)) = (next, self.sources.get_mut(&source.key)) else {
+            return;
+        };
+        let forgotten = of_source.frames.partition_point(|(time_ns, _)| *time_ns < next);
+        of_source.frames.drain(..forgotten);
     }
 
     /// Sources that have ended need nothing.
     pub(super) fn forget_ended(&mut self) {
-        self.sources.retain(|(source, _)| source.strong_count() > 0);
+        self.sources.retain(|_, of_source| of_source.source.strong_count() > 0);
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.sources.iter().map(|(_, frames)| frames.len()).sum()
-    }
-
-    fn of(&mut self, source: &Arc<SourceToken>) -> &mut BTreeMap<u64, F> {
-        let known = self
-            .sources
-            .iter()
-            .position(|(token, _)| std::ptr::eq(token.as_ptr(), &raw const **source));
-        let at = known.unwrap_or_else(|| {
-            self.sources.push((Arc::downgrade(source), BTreeMap::new()));
-            self.sources.len() - 1
-        });
-        &mut self.sources[at].1
+        self.sources.values().map(|of_source| of_source.frames.len()).sum()
     }
 }
 
@@ -63,18 +75,14 @@ impl<F: Clone> SharedFeatures<F> {
 mod tests {
     use super::*;
 
-    fn source(stride: usize) -> Arc<SourceToken> {
-        Arc::new(SourceToken { stride })
-    }
-
     #[test]
     fn frames_of_the_next_clip_are_kept_and_the_others_forgotten() {
         let mut shared = SharedFeatures::new();
-        let source = source(2);
+        let source = SourceToken::alone(1, 2);
         for time in 0..4 {
             shared.keep(&source, time, time);
         }
-        shared.forget_before_next(&source, &[0, 1, 2, 3]);
+        shared.forget_before_next(&source, 0..4);
         assert_eq!(shared.find(&source, 1), None);
         assert_eq!(shared.find(&source, 2), Some(&2));
         assert_eq!(shared.len(), 2);
@@ -83,11 +91,11 @@ mod tests {
     #[test]
     fn clips_that_do_not_overlap_leave_only_the_frame_that_may_still_be_shown() {
         let mut shared = SharedFeatures::new();
-        let source = source(2);
+        let source = SourceToken::alone(1, 2);
         for time in 0..4 {
             shared.keep(&source, time, time);
         }
-        shared.forget_before_next(&source, &[0, 1]);
+        shared.forget_before_next(&source, 0..2);
         assert_eq!(shared.find(&source, 0), None);
         assert_eq!(shared.find(&source, 1), Some(&1));
         assert_eq!(shared.find(&source, 3), Some(&3), "the next clip of the same batch");
@@ -96,12 +104,26 @@ mod tests {
     #[test]
     fn two_sources_never_share_and_an_ended_one_leaves_nothing() {
         let mut shared = SharedFeatures::new();
-        let (one, two) = (source(1), source(1));
+        let (one, two) = (SourceToken::alone(1, 1), SourceToken::alone(2, 1));
         shared.keep(&one, 7, 'a');
         assert_eq!(shared.find(&two, 7), None);
         shared.keep(&two, 7, 'b');
         drop(one);
         shared.forget_ended();
         assert_eq!((shared.len(), shared.find(&two, 7)), (1, Some(&'b')));
+    }
+
+    #[test]
+    fn frames_that_come_late_or_twice_find_their_place() {
+        let mut shared = SharedFeatures::new();
+        let source = SourceToken::alone(1, 1);
+        for (time, features) in [(5, 'e'), (9, 'i'), (7, 'x'), (7, 'g')] {
+            shared.keep(&source, time, features);
+        }
+        assert_eq!(
+            [5, 7, 9].map(|time| shared.find(&source, time).copied()),
+            ['e', 'g', 'i'].map(Some)
+        );
+        assert_eq!(shared.len(), 3);
     }
 }

@@ -6,10 +6,16 @@ use tokio::time::timeout;
 
 use super::test_encoder::{POISON, TestEncoder};
 use super::*;
+use footage_clip::TimedFrame;
 
 fn settings(clips: usize) -> EmbedSettings {
     let some = |number| NonZeroUsize::new(number).unwrap();
-    EmbedSettings { max_frames: some(3), max_clips: some(clips), queue_clips: some(clips) }
+    EmbedSettings {
+        max_frames: some(3),
+        max_clips: some(clips),
+        queue_clips: some(clips),
+        ..EmbedSettings::default()
+    }
 }
 
 fn picture(colour: [u8; 3]) -> RgbFrame {
@@ -144,7 +150,7 @@ async fn a_full_queue_makes_the_source_wait_and_what_waited_leaves_together() {
     let source = queue.source(2);
     let mut clips = clips(1, 5).into_iter();
     let mut pending = vec![source.submit(clips.next().unwrap()).await.unwrap()];
-    while queue.jobs.capacity() < 2 {
+    while queue.stats().archive_waiting > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await; // the worker takes it and waits inside
     }
     for _ in 0..2 {
@@ -187,4 +193,136 @@ async fn a_stage_that_has_gone_says_so() {
     assert_eq!(first.embedding().await, Err(EmbedError::Stopped));
     drop((queue, source));
     assert_eq!(stage.join(), Err(EmbedError::Stopped));
+}
+
+/// A stage that works when told to.
+struct Busy {
+    queue: EmbedQueue,
+    /// One of its clips has been taken.
+    live: LiveSourceQueue,
+    taken: PendingEmbedding,
+    go: SyncSender<()>,
+    _batches: Receiver<usize>,
+}
+
+impl Busy {
+    async fn stage(settings: EmbedSettings) -> Self {
+        let (entered, batches) = sync_channel(100);
+        let (go, gate) = sync_channel(1000);
+        let gated = Gated { entered, go: Mutex::new(gate) };
+        let (queue, _stage) = EmbedStage::spawn_with(gated, settings).unwrap();
+        let live = queue.live_source(2);
+        let mut taken = live.offer(clips(1, 1).remove(0));
+        while queue.stats().live_waiting > 0 || live.tally().open() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if live.tally().open() == 0 {
+                // The worker was slow to wake.
+                taken = live.offer(clips(1, 1).remove(0));
+            }
+        }
+        Self { queue, live, taken, go, _batches: batches }
+    }
+
+    fn go(&self) {
+        for _ in 0..60 {
+            self.go.send(()).unwrap();
+        }
+    }
+}
+
+fn live_settings() -> EmbedSettings {
+    EmbedSettings { live_queue_clips: NonZeroUsize::new(4).unwrap(), ..settings(2) }
+}
+
+/// The answer, which must be there already.
+async fn at_once(pending: PendingEmbedding) -> Result<Embedding, EmbedError> {
+    timeout(Duration::from_secs(5), pending.embedding()).await.expect("answered already")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_stage_is_behind_the_newest_clip_of_the_most_served_source_gives_way() {
+    let stage = Busy::stage(live_settings()).await;
+    let (queue, first) = (&stage.queue, &stage.live);
+    let (second, third) = (queue.live_source(2), queue.live_source(2));
+    let offer = |source: &LiveSourceQueue, nth: usize| source.offer(clips(1, 9).swap_remove(nth));
+    let kept = vec![offer(first, 1), offer(&second, 0), offer(&second, 1)];
+    let gives_way = offer(first, 2);
+    let comes_last = offer(&third, 0);
+    assert_eq!(at_once(gives_way).await, Err(EmbedError::Overload), "it was served before");
+    let own = offer(&second, 2);
+    assert_eq!(at_once(own).await, Err(EmbedError::Overload), "it has most waiting");
+    assert_eq!((first.tally().overloaded, second.tally().overloaded), (1, 1));
+    assert_eq!(queue.stats().live_waiting, 4);
+
+    stage.go();
+    for pending in kept.into_iter().chain([comes_last, stage.taken]) {
+        pending.embedding().await.unwrap();
+    }
+    let live = stage.queue.stats().live;
+    assert_eq!((live.offered, live.embedded, live.overloaded), (7, 5, 2));
+    assert_eq!(live.open(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_source_that_leaves_takes_its_waiting_clips_with_it() {
+    let stage = Busy::stage(live_settings()).await;
+    let leaves = stage.queue.live_source(2);
+    let (left, kept) =
+        (leaves.offer(clips(1, 1).remove(0)), stage.live.offer(clips(2, 2).remove(1)));
+    drop(leaves);
+    assert_eq!(at_once(left).await, Err(EmbedError::Stopped));
+    stage.go();
+    kept.embedding().await.unwrap();
+    assert_eq!(stage.queue.stats().live.withdrawn, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_clip_that_waited_too_long_is_given_up_and_an_archives_is_not() {
+    let settings = EmbedSettings { max_wait: Duration::from_millis(20), ..live_settings() };
+    let stage = Busy::stage(settings).await;
+    let late = stage.live.offer(clips(1, 2).remove(1));
+    let archive = stage.queue.source(2);
+    let patient = archive.submit(clips(2, 1).remove(0)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    stage.go();
+    assert_eq!(late.embedding().await, Err(EmbedError::Overload));
+    patient.embedding().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clips_that_give_way_change_no_other_and_every_clip_is_answered() {
+    let settings = EmbedSettings { live_queue_clips: NonZeroUsize::MIN, ..settings(3) };
+    let (queue, stage) = EmbedStage::spawn_with(TestEncoder::default(), settings).unwrap();
+    let cameras = [1, 2, 3].map(|camera| {
+        let source = queue.live_source(2);
+        tokio::task::spawn_blocking(move || {
+            let offer = |clip| source.offer(clip);
+            let pending: Vec<_> = clips(camera, 60).into_iter().map(offer).collect();
+            (camera, source, pending)
+        })
+    });
+    let alone = TestEncoder::default();
+    let mut gave_way = 0;
+    for camera in cameras {
+        let (camera, source, pending) = camera.await.unwrap();
+        for (clip, pending) in clips(camera, 60).into_iter().zip(pending) {
+            match pending.embedding().await {
+                Ok(embedding) => {
+                    let frames: Vec<_> = clip.into_iter().map(|frame| frame.frame).collect();
+                    let features = alone.frame_features(&frames).unwrap();
+                    assert_eq!(embedding, alone.embed_clips(&[features]).unwrap()[0]);
+                }
+                Err(error) => {
+                    assert_eq!(error, EmbedError::Overload);
+                    gave_way += 1;
+                }
+            }
+        }
+        assert_eq!((source.tally().offered, source.tally().open()), (60, 0));
+    }
+    let live = queue.stats().live;
+    assert_eq!((live.offered, live.embedded + gave_way, live.overloaded), (180, 180, gave_way));
+    assert!(gave_way > 0, "there was room for one");
+    drop(queue);
+    stage.join().unwrap();
 }

@@ -1,17 +1,21 @@
-//! The stage's thread: gathers clips, computes each frame once, answers.
+//! The stage's thread: takes clips, computes each frame once, answers.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use footage_clip::{Embedding, RgbFrame};
-use tokio::sync::mpsc;
 
+use super::EmbedError;
+use super::queue::{Asker, Job, SourceToken, WaitingRoom};
 use super::shared_features::SharedFeatures;
-use super::{EmbedError, EmbedSettings, Job, SourceToken};
+use super::turns::SourceKey;
 
-/// What the stage asks of a model: the seam at which tests put a small one.
-pub(crate) trait ClipEncoder: Send + 'static {
-    /// What a frame gives to every clip that contains it.
+/// What the stage asks of a model. [`footage_model::Model`] answers through
+/// [`EmbedStage::spawn`](super::EmbedStage::spawn).
+pub trait ClipEncoder: Send + 'static {
+    /// What a frame gives to every clip that contains it. Cheap to clone.
     type Features: Clone;
     /// Why it failed.
     type Error: fmt::Display;
@@ -23,98 +27,111 @@ pub(crate) trait ClipEncoder: Send + 'static {
     fn embed_clips(&self, clips: &[Vec<Self::Features>]) -> Result<Vec<Embedding>, Self::Error>;
 }
 
-/// Works until every sender is gone and the queue is empty.
-pub(super) fn run<E: ClipEncoder>(
-    encoder: &E,
-    mut waiting: mpsc::Receiver<Job>,
-    settings: EmbedSettings,
-) {
-    let mut shared = SharedFeatures::new();
-    let mut batch = Vec::with_capacity(settings.max_clips.get());
-    // Waits for a first clip, then takes those already there: batches grow with the load, a lone
-    // clip leaves at once, and there is no time to tune.
-    while waiting.blocking_recv_many(&mut batch, settings.max_clips.get()) > 0 {
+/// Works until nothing more can come and the queue is empty. Nobody is left waiting, also where the
+/// model brings the thread down.
+pub(super) fn run<E: ClipEncoder>(encoder: &E, room: &WaitingRoom, max_frames: usize) {
+    struct Desert<'a>(&'a WaitingRoom);
+    impl Drop for Desert<'_> {
+        fn drop(&mut self) {
+            self.0.desert();
+        }
+    }
+    let _desert = Desert(room);
+    let mut worker = Worker::new(encoder, max_frames);
+    let mut batch = Vec::new();
+    loop {
+        room.take(&mut batch);
+        if batch.is_empty() {
+            return;
+        }
+        let begun = Instant::now();
         // Nobody waits for what a stopped run asked for.
-        batch.retain(|job| !job.reply.is_closed());
-        look_at_frames(encoder, &mut shared, &batch, settings.max_frames.get());
-        answer(encoder, &mut shared, &mut batch);
-        shared.forget_ended();
+        for job in batch.extract_if(.., |job| job.asker.has_left()) {
+            job.asker.answer(Err(EmbedError::Stopped));
+        }
+        let live_clips = batch.iter().filter(|job| job.asker.source.is_live()).count();
+        let clips = batch.len();
+        worker.look_at_frames(&batch);
+        worker.answer(&mut batch);
+        if clips > 0 {
+            room.done(clips, live_clips, begun.elapsed());
+        }
     }
 }
 
-/// Computes what is missing of the batch's frames, each once. A frame on which the model fails is
-/// left out; its clips are lost.
-fn look_at_frames<E: ClipEncoder>(
-    encoder: &E,
-    shared: &mut SharedFeatures<E::Features>,
-    batch: &[Job],
+struct Worker<'a, E: ClipEncoder> {
+    encoder: &'a E,
     max_frames: usize,
-) {
-    let mut missing: Vec<(&Arc<SourceToken>, u64, RgbFrame)> = Vec::new();
-    for job in batch {
-        for frame in &job.frames {
-            let is_known = shared.find(&job.source, frame.time_ns).is_some()
-                || missing.iter().any(|(source, time_ns, _)| {
-                    Arc::ptr_eq(source, &job.source) && *time_ns == frame.time_ns
-                });
-            if !is_known {
-                missing.push((&job.source, frame.time_ns, frame.frame.clone()));
-            }
-        }
-    }
-    for some in missing.chunks(max_frames) {
-        let frames: Vec<RgbFrame> = some.iter().map(|(.., frame)| frame.clone()).collect();
-        let results = together_or_alone(&frames, |frames| encoder.frame_features(frames));
-        for ((source, time_ns, _), features) in some.iter().zip(results) {
-            match features {
-                Ok(features) => shared.keep(source, *time_ns, features),
-                Err(error) => tracing::warn!(time_ns, %error, "the model fails on a frame"),
-            }
-        }
-    }
+    shared: SharedFeatures<E::Features>,
+    /// Frames of the batch that are known or about to be, and those about to be: empty between two
+    /// batches, and kept for their memory.
+    known: HashSet<(SourceKey, u64)>,
+    missing: Vec<RgbFrame>,
 }
 
-fn answer<E: ClipEncoder>(
-    encoder: &E,
-    shared: &mut SharedFeatures<E::Features>,
-    batch: &mut Vec<Job>,
-) {
-    let mut clips: Vec<(Job, Vec<E::Features>)> = Vec::with_capacity(batch.len());
-    for job in batch.drain(..) {
-        let features: Option<Vec<_>> = job
-            .frames
-            .iter()
-            .map(|frame| shared.find(&job.source, frame.time_ns).cloned())
-            .collect();
-        let times_ns: Vec<u64> = job.frames.iter().map(|frame| frame.time_ns).collect();
-        if let Some(features) = features {
-            clips.push((job, features));
-        } else {
-            let error = EmbedError::Clip("it fails on one of the clip's frames".into());
-            reply(job, Err(error));
-            continue;
-        }
-        // The clips of a batch hold what they need; the next batch needs what the last clip leaves.
-        if let Some((job, _)) = clips.last() {
-            shared.forget_before_next(&job.source, &times_ns);
-        }
+impl<'a, E: ClipEncoder> Worker<'a, E> {
+    fn new(encoder: &'a E, max_frames: usize) -> Self {
+        let (known, missing) = (HashSet::new(), Vec::new());
+        Self { encoder, max_frames, shared: SharedFeatures::new(), known, missing }
     }
-    // Calls are made for clips of one length; each source has one, so these are few.
-    while let Some(length) = clips.first().map(|(_, features)| features.len()) {
-        let (some, others): (Vec<_>, _) =
-            clips.into_iter().partition(|(_, features)| features.len() == length);
-        clips = others;
-        let (jobs, features): (Vec<Job>, Vec<_>) = some.into_iter().unzip();
-        let results = together_or_alone(&features, |clips| encoder.embed_clips(clips));
-        for (job, result) in jobs.into_iter().zip(results) {
-            reply(job, result.map_err(EmbedError::Clip));
-        }
-    }
-}
 
-/// The asker may leave while the model works; its answer is then nobody's loss.
-fn reply(job: Job, result: Result<Embedding, EmbedError>) {
-    drop(job.reply.send(result));
+    /// Computes what is missing of the batch's frames, each once. A frame on which the model fails
+    /// is left out; its clips are lost.
+    fn look_at_frames(&mut self, batch: &[Job]) {
+        let mut places: Vec<(&Arc<SourceToken>, u64)> = Vec::new();
+        for Job { frames, asker } in batch {
+            for frame in frames {
+                let is_known = self.shared.find(&asker.source, frame.time_ns).is_some();
+                if !is_known && self.known.insert((asker.source.key, frame.time_ns)) {
+                    places.push((&asker.source, frame.time_ns));
+                    // A reference to the pixels.
+                    self.missing.push(frame.frame.clone());
+                }
+            }
+        }
+        for (frames, places) in
+            self.missing.chunks(self.max_frames).zip(places.chunks(self.max_frames))
+        {
+            let results = together_or_alone(frames, |frames| self.encoder.frame_features(frames));
+            for ((source, time_ns), features) in places.iter().zip(results) {
+                match features {
+                    Ok(features) => self.shared.keep(source, *time_ns, features),
+                    Err(error) => tracing::warn!(time_ns, %error, "the model fails on a frame"),
+                }
+            }
+        }
+        self.known.clear();
+        self.missing.clear();
+    }
+
+    fn answer(&mut self, batch: &mut Vec<Job>) {
+        let mut clips: Vec<(Asker, Vec<E::Features>)> = Vec::with_capacity(batch.len());
+        for Job { frames, asker } in batch.drain(..) {
+            let times_ns = frames.iter().map(|frame| frame.time_ns);
+            let of_frame = |time_ns| self.shared.find(&asker.source, time_ns).cloned();
+            let features: Option<Vec<_>> = times_ns.clone().map(of_frame).collect();
+            // The clips of a batch hold what they need; the next batch needs what the last leaves.
+            self.shared.forget_before_next(&asker.source, times_ns);
+            if let Some(features) = features {
+                clips.push((asker, features));
+            } else {
+                let error = EmbedError::Clip("it fails on one of the clip's frames".into());
+                asker.answer(Err(error));
+            }
+        }
+        // Calls are made for clips of one length; each source has one, so these are few.
+        while let Some(length) = clips.first().map(|(_, features)| features.len()) {
+            let (some, others): (Vec<_>, _) =
+                clips.into_iter().partition(|(_, features)| features.len() == length);
+            clips = others;
+            let (askers, features): (Vec<Asker>, Vec<_>) = some.into_iter().unzip();
+            let results = together_or_alone(&features, |clips| self.encoder.embed_clips(clips));
+            for (asker, result) in askers.into_iter().zip(results) {
+                asker.answer(result.map_err(EmbedError::Clip));
+            }
+        }
+        self.shared.forget_ended();
+    }
 }
 
 /// One result for each item, from one call if it succeeds; where it fails, from one call for each, so
@@ -138,5 +155,39 @@ fn together_or_alone<T, R, E: fmt::Display>(
                 results.pop().ok_or_else(|| "no result".to_owned())
             })
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use footage_clip::TimedFrame;
+
+    use super::super::test_encoder::{POISON, TestEncoder};
+    use super::*;
+
+    /// A clip of four frames that begins with frame `first`; every third frame is poison.
+    fn clip(first: u8) -> Vec<TimedFrame<RgbFrame>> {
+        let frame = |at: u8| {
+            let colour = if at.is_multiple_of(3) { POISON } else { [at, 0, 0] };
+            let frame = RgbFrame::try_new(1, 1, colour.to_vec()).unwrap();
+            TimedFrame { slot: u64::from(at), time_ns: u64::from(at), frame }
+        };
+        (first..first + 4).map(frame).collect()
+    }
+
+    #[test]
+    fn a_source_keeps_no_more_than_a_clip_has_frames_even_where_every_clip_fails() {
+        let encoder = TestEncoder::default();
+        let mut worker = Worker::new(&encoder, 16);
+        let source = SourceToken::alone(1, 2);
+        let mut pending = Vec::new();
+        for first in 0..200 {
+            let (job, answer) = Job::new(&source, clip(first), None);
+            pending.push(answer);
+            let mut batch = vec![job];
+            worker.look_at_frames(&batch);
+            worker.answer(&mut batch);
+            assert!(worker.shared.len() <= 4, "{} after {first}", worker.shared.len());
+        }
     }
 }
