@@ -73,7 +73,8 @@ impl Camera {
         self: &Arc<Self>,
     ) -> Result<gst_rtsp_server::RTSPMediaFactory, ServerError> {
         let factory = gst_rtsp_server::RTSPMediaFactory::new();
-        factory.set_launch(&launch(self.reel().codec()));
+        let codec = self.reel().codec();
+        factory.set_launch(&launch(codec));
         factory.set_shared(true);
         factory.set_suspend_mode(gst_rtsp_server::RTSPSuspendMode::None);
         factory.set_protocols(gst_rtsp::RTSPLowerTrans::UDP | gst_rtsp::RTSPLowerTrans::TCP);
@@ -86,12 +87,12 @@ impl Camera {
             .build();
         factory.add_role_from_structure(&rights);
         let camera = self.clone();
-        factory.connect_media_configure(move |_, media| camera.attend(media));
+        factory.connect_media_configure(move |_, media| camera.attend(media, codec));
         Ok(factory)
     }
 
     /// Feeds a new media and puts the faults in its way.
-    fn attend(self: &Arc<Self>, media: &gst_rtsp_server::RTSPMedia) {
+    fn attend(self: &Arc<Self>, media: &gst_rtsp_server::RTSPMedia, codec: Codec) {
         let Ok(bin) = media.element().downcast::<gst::Bin>() else { return };
         let Some(source) = bin.by_name("source").and_downcast::<gst_app::AppSrc>() else { return };
         if let Some(pad) = bin.by_name("pay0").and_then(|pay| pay.static_pad("src")) {
@@ -109,7 +110,7 @@ impl Camera {
         let ended = Arc::new(AtomicBool::new(false));
         let over = ended.clone();
         media.connect_unprepared(move |_| over.store(true, Ordering::Relaxed));
-        let playout = Playout { camera: self.clone(), source: source.downgrade(), ended };
+        let playout = Playout { camera: self.clone(), codec, source: source.downgrade(), ended };
         std::thread::spawn(move || playout.run());
     }
 }

@@ -10,6 +10,7 @@ use gst::glib::WeakRef;
 use gst::prelude::*;
 
 use crate::camera::Camera;
+use crate::mount::Codec;
 use crate::reel::Reel;
 
 /// The longest nap: how soon a command is noticed.
@@ -18,6 +19,8 @@ const NAP: Duration = Duration::from_millis(10);
 /// One media's feed. A new one starts whenever clients come to a camera that had none.
 pub(crate) struct Playout {
     pub(crate) camera: Arc<Camera>,
+    /// What the media was made for.
+    pub(crate) codec: Codec,
     pub(crate) source: WeakRef<gst_app::AppSrc>,
     pub(crate) ended: Arc<AtomicBool>,
 }
@@ -38,6 +41,10 @@ impl Place {
         let next = reel.key_frame_before(camera.age());
         let shift_ns = nanoseconds(running) - nanoseconds(reel.units()[next].sent);
         Self { reel, next, shift_ns }
+    }
+
+    fn is_of(&self, camera: &Camera) -> bool {
+        Arc::ptr_eq(&self.reel, &camera.reel())
     }
 
     fn running_time(&self, in_reel: ClockTime) -> ClockTime {
@@ -75,39 +82,29 @@ impl Playout {
     /// Runs until the media ends, or until the camera shows another codec: then the stream ends, and
     /// clients must ask for it anew.
     pub(crate) fn run(self) {
-        let Some(mut place) = self.begin() else { return };
-        let codec = place.reel.codec();
+        let mut place: Option<Place> = None;
         while let Some(source) = self.source() {
-            let Some(running) = source.current_running_time() else {
+            let playing = running_time(&source).filter(|_| !self.camera.faults().is_stalled());
+            let Some(running) = playing else {
+                drop(source);
                 sleep(NAP);
+                // Whatever held it up, it goes on with what is shown then.
+                place = None;
                 continue;
             };
-            if !Arc::ptr_eq(&place.reel, &self.camera.reel()) {
-                place = Place::now(&self.camera, running);
-                if place.reel.codec() != codec {
-                    end(&source);
-                    return;
-                }
+            if self.camera.reel().codec() != self.codec {
+                end(&source);
+                return;
             }
-            if self.camera.faults().is_stalled() {
-                drop(source);
-                if !self.wait_for_resume() {
-                    return;
-                }
-                let Some(running) = self.source().and_then(|source| source.current_running_time())
-                else {
-                    return;
-                };
-                place = Place::now(&self.camera, running);
-                continue;
-            }
+            let place = match &mut place {
+                Some(place) if place.is_of(&self.camera) => place,
+                place => place.insert(Place::now(&self.camera, running)),
+            };
             let due = place.due() + self.camera.faults().delay_now();
             if let Some(left) = due.checked_sub(running).filter(|left| !left.is_zero()) {
                 drop(source);
                 sleep(NAP.min(left.into()));
-                continue;
-            }
-            if source.push_buffer(place.take()).is_err() {
+            } else if source.push_buffer(place.take()).is_err() {
                 return;
             }
         }
@@ -116,27 +113,13 @@ impl Playout {
     fn source(&self) -> Option<gst_app::AppSrc> {
         if self.ended.load(Ordering::Relaxed) { None } else { self.source.upgrade() }
     }
+}
 
-    /// Waits until the pipeline has a clock.
-    fn begin(&self) -> Option<Place> {
-        loop {
-            if let Some(running) = self.source()?.current_running_time() {
-                return Some(Place::now(&self.camera, running));
-            }
-            sleep(NAP);
-        }
-    }
-
-    /// False where the media ended first.
-    fn wait_for_resume(&self) -> bool {
-        while self.camera.faults().is_stalled() {
-            if self.source().is_none() {
-                return false;
-            }
-            sleep(NAP);
-        }
-        true
-    }
+/// None before the source plays: an element has its clock a moment before it has its base time, and
+/// would give the age of the machine in between.
+fn running_time(source: &gst_app::AppSrc) -> Option<ClockTime> {
+    let plays = source.current_state() == gst::State::Playing;
+    plays.then(|| source.current_running_time()).flatten()
 }
 
 /// Where the media is gone already, there is nobody to tell.
