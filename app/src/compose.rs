@@ -129,9 +129,8 @@ impl Store {
     ) -> Result<Vec<KnownSource>> {
         let mut known = Vec::new();
         for record in records {
-            let coverage = self.ledger.coverage(&record.source_id)?;
             let origin = if with_origins { self.origin(&record.source_id).await? } else { None };
-            known.push(KnownSource { record, coverage, origin });
+            known.push(KnownSource::read(&self.ledger, record, origin, &Filter::default())?);
         }
         Ok(known)
     }

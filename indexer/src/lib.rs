@@ -9,9 +9,12 @@
 //! A clip that the index refuses is entered as lost, and the rest of its batch is kept. A failure
 //! that may pass is tried again with growing pauses; one that stays, or a full disk, ends the
 //! run with an error, and what was not committed waits in the topic.
+//!
+//! [`Retention`] takes out again what is too old, or too much.
 
 mod batch;
 mod progress;
+mod retention;
 mod retry;
 
 use std::fmt;
@@ -27,6 +30,10 @@ use tracing::warn;
 
 use batch::Batch;
 pub use progress::{Progress, SourceProgress};
+pub use retention::{
+    Footage, FootageError, FootagePart, NoFootage, Retained, Retention, RetentionError,
+    RetentionPolicy,
+};
 pub use retry::RetrySettings;
 
 /// How clips are brought into the index.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use footage_clip::{Embedding, SourceId, SourceRecord, Span};
+use footage_clip::{ClipState, CoverageSummary, Embedding, SourceId, SourceKind, Span};
 use footage_index::{Filter, FindClips, Hit, IndexError};
 use footage_model::Calibration;
 
@@ -64,6 +64,8 @@ pub struct Found {
     pub confidence: Option<f32>,
     /// Whether it counts as a match; none where nothing can tell.
     pub is_match: Option<bool>,
+    /// What became of its time: it may have been still, or lost, between its clips.
+    pub coverage: CoverageSummary,
 }
 
 impl Answer {
@@ -86,7 +88,8 @@ pub async fn find_moments(
     wanted: &Wanted,
     calibration: Option<Calibration>,
 ) -> Result<Answer, IndexError> {
-    let search = Search { sources, wanted, calibration };
+    let by_id = sources.iter().map(|known| (&known.record.source_id, known)).collect();
+    let search = Search { by_id, wanted, calibration };
     let mut asked = (wanted.limit * HITS_PER_MOMENT).clamp(64, MOST_HITS);
     let (hits, moments) = loop {
         let found = index.find(query, filter, asked).await?;
@@ -100,16 +103,19 @@ pub async fn find_moments(
         asked = (asked * 4).min(MOST_HITS);
     };
     let confidence_of = |score| calibration.map(|calibration| calibration.probability(score));
-    let records: HashMap<&SourceId, &SourceRecord> =
-        sources.iter().map(|s| (&s.record.source_id, &s.record)).collect();
     let moments = moments.into_iter().take(wanted.limit).map(|mut moment| {
-        let record = records.get(&moment.source_id).copied();
-        // A file that was moved is known where it is now; its clips still say where it was.
-        moment.media = record.and_then(|record| record.media.clone()).or(moment.media);
+        let known = search.known(&moment.source_id);
+        // A file that was moved is known where it is now; its clips still say where it was. Footage
+        // of a camera lies in many files, and each clip says in which.
+        let of_file = known.filter(|known| known.record.kind == SourceKind::File);
+        let file = of_file.and_then(|known| known.record.media.clone());
+        moment.media = file.or(moment.media);
         Found {
-            name: name_of(&moment, record),
+            name: name_of(&moment, known),
             confidence: confidence_of(moment.score),
             is_match: calibration.map(|_| search.is_match(moment.score)),
+            coverage: known
+                .map_or_else(CoverageSummary::default, |known| known.coverage.summary(moment.span)),
             moment,
         }
     });
@@ -124,12 +130,16 @@ pub async fn find_moments(
 }
 
 struct Search<'a> {
-    sources: &'a [KnownSource],
+    by_id: HashMap<&'a SourceId, &'a KnownSource>,
     wanted: &'a Wanted,
     calibration: Option<Calibration>,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn known(&self, source: &SourceId) -> Option<&'a KnownSource> {
+        self.by_id.get(source).copied()
+    }
+
     fn is_match(&self, score: f32) -> bool {
         self.calibration
             .is_some_and(|calibration| calibration.probability(score) >= self.wanted.min_confidence)
@@ -137,12 +147,18 @@ impl Search<'_> {
 
     fn gap_ns(&self, source: &SourceId) -> u64 {
         self.wanted.gap_ns.unwrap_or_else(|| {
-            let known = self.sources.iter().find(|known| known.record.source_id == *source);
-            known.map_or(0, |known| {
+            self.known(source).map_or(0, |known| {
                 let window = known.record.window;
                 window.rate().slot_start_ns(window.stride() as u64)
             })
         })
+    }
+
+    /// Where a hit ends, and the time after it in which there was nothing new to see.
+    fn end_ns(&self, hit: &Hit) -> u64 {
+        let end_ns = hit.span.end_ns;
+        let known = self.known(&hit.source_id);
+        known.map_or(end_ns, |known| known.coverage.end_of_state(end_ns, ClipState::Gated))
     }
 
     fn without_the_exception(&self, mut hits: Vec<Hit>) -> Vec<Hit> {
@@ -168,31 +184,32 @@ impl Search<'_> {
     /// Matches merged to their whole length; then, where wanted, the nearest of what is left.
     fn moments(&self, hits: &[Hit]) -> Vec<Moment> {
         let gap_ns = |source: &SourceId| self.gap_ns(source);
+        let end_ns = |hit: &Hit| self.end_ns(hit);
         let matching = hits.iter().take_while(|hit| self.is_match(hit.score));
-        let mut moments = merge(matching, gap_ns);
+        let mut moments = merge(matching, gap_ns, end_ns);
         let left = self.wanted.limit.saturating_sub(moments.len());
         if (self.wanted.all || self.calibration.is_none()) && left > 0 {
             let apart =
                 |hit: &&Hit| !moments.iter().any(|m| m.touches(hit, gap_ns(&hit.source_id)));
             let rest: Vec<Hit> = hits.iter().filter(apart).take(MOST_NEAREST).cloned().collect();
-            moments.extend(nearest(&rest, left, gap_ns));
+            moments.extend(nearest(&rest, left, gap_ns, end_ns));
         }
         moments
     }
 }
 
-fn name_of(moment: &Moment, record: Option<&SourceRecord>) -> String {
+fn name_of(moment: &Moment, known: Option<&KnownSource>) -> String {
     let of_file = || {
         let path = std::path::Path::new(&moment.media.as_ref()?.path);
         Some(path.file_name()?.to_string_lossy().into_owned())
     };
-    let known = record.map(|record| record.name.clone());
+    let known = known.map(|known| known.record.name.clone());
     known.or_else(of_file).unwrap_or_else(|| moment.source_id.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use footage_clip::ClipState;
+    use footage_clip::{ClipState, LostReason};
     use footage_index::KeepClips as _;
 
     use super::*;
@@ -223,6 +240,43 @@ mod tests {
         find_moments(&index, &films(), &towards_x(), &Filter::default(), wanted, with)
             .await
             .unwrap()
+    }
+
+    /// Embedded for 8 s, still for 20, embedded again for 8, and away for a minute.
+    fn camera() -> KnownSource {
+        let away = ClipState::Lost(LostReason::Disconnected);
+        let mut camera = source(
+            "gate",
+            &[
+                stretch(0, 8, ClipState::Indexed),
+                stretch(8, 28, ClipState::Gated),
+                stretch(28, 36, ClipState::Indexed),
+                vec![(Span::new(36_000_000_000, 96_000_000_000), away)],
+            ],
+        );
+        camera.record.kind = SourceKind::Camera;
+        camera.record.complete = false;
+        camera
+    }
+
+    #[tokio::test]
+    async fn a_moment_of_a_camera_lasts_as_long_as_the_scene_is_still_and_no_longer() {
+        let (index, records) = index_of(&[("gate", 4, 0.9), ("gate", 32, 0.8)]);
+        index.keep(&records).await.unwrap();
+        let wanted = Wanted { gap_ns: Some(0), ..wanted(5) };
+        let calibration = Some(EVEN_AT_HALF);
+        let query = towards_x();
+        let filter = Filter::default();
+        let answer =
+            find_moments(&index, &[camera()], &query, &filter, &wanted, calibration).await.unwrap();
+
+        let name = || "gate.mp4".to_owned();
+        assert_eq!(starts(&answer), [(name(), 4, 28), (name(), 32, 36)]);
+        let of_first = &answer.moments[0].coverage;
+        assert_eq!((of_first.indexed_ns, of_first.gated_ns), (4_000_000_000, 20_000_000_000));
+        let searched = &answer.searched;
+        assert_eq!((searched.incomplete, searched.unseen_ns), (0, 0), "it is watching still");
+        assert_eq!(searched.unwatched_ns(), 60_000_000_000);
     }
 
     fn starts(answer: &Answer) -> Vec<(String, u64, u64)> {

@@ -3,18 +3,22 @@
 //! A [`Query`] is read by the model that indexed; [`find_moments`] asks the index for the nearest
 //! clips, tells by the model's calibration which of them match, and merges neighbours into
 //! [`Moment`]s. An [`Answer`] always says what was [`Searched`], so that "nothing found" and
-//! "nothing seen" differ.
+//! "nothing seen" differ. A [`CoverageReport`] tells the whole timeline of one source.
 
 mod answer;
+mod known;
 mod moments;
 mod play;
 mod query;
+mod report;
 mod searched;
 #[cfg(test)]
 mod testing;
 
 pub use answer::{Answer, Found, Nearest, Wanted, find_moments};
+pub use known::KnownSource;
 pub use moments::{Moment, merge, nearest};
 pub use play::Play;
 pub use query::{Asked, Query, QueryError};
-pub use searched::{KnownSource, Searched};
+pub use report::{CoverageReport, Interval, IntervalState, ReportedRun, Totals};
+pub use searched::Searched;

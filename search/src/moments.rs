@@ -11,8 +11,8 @@ use footage_index::Hit;
 pub struct Moment {
     /// The camera or file.
     pub source_id: SourceId,
-    /// From the first merged clip's start to the last one's end, in media time; in wall-clock time
-    /// where the first clip tells one.
+    /// From the first merged clip's start to the end of the last one, and of the still time after it,
+    /// in media time; in wall-clock time where the first clip tells one.
     pub span: Span,
     /// Cosine of the best clip.
     pub score: f32,
@@ -41,10 +41,10 @@ impl Moment {
             && self.span.start_ns <= hit.span.end_ns.saturating_add(gap_ns)
     }
 
-    fn begin(hit: &Hit) -> Self {
+    fn begin(hit: &Hit, end_ns: u64) -> Self {
         Self {
             source_id: hit.source_id.clone(),
-            span: hit.span,
+            span: Span { end_ns: end_ns.max(hit.span.end_ns), ..hit.span },
             score: hit.score,
             best: hit.clip_id,
             best_span: hit.span,
@@ -54,8 +54,8 @@ impl Moment {
         }
     }
 
-    fn extend(&mut self, hit: &Hit) {
-        self.span.end_ns = self.span.end_ns.max(hit.span.end_ns);
+    fn extend(&mut self, hit: &Hit, end_ns: u64) {
+        self.span.end_ns = self.span.end_ns.max(hit.span.end_ns).max(end_ns);
         if self.clips.last() != Some(&hit.clip_id) {
             self.clips.push(hit.clip_id);
         }
@@ -73,13 +73,16 @@ fn by_rank(a: (f32, ClipId), b: (f32, ClipId)) -> Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
-/// Merges hits of one source that overlap, touch, or lie at most `gap_ns(source)` apart.
+/// Merges hits of one source that overlap, touch, or lie at most `gap_ns(source)` apart. A hit lasts
+/// to `end_ns(hit)` where that is later than its end: to the end of the time after it in which there
+/// was nothing new to see.
 ///
 /// Every hit is in exactly one moment, moments of one source are more than the gap apart, and the
 /// best moment comes first.
 pub fn merge<'a>(
     hits: impl IntoIterator<Item = &'a Hit>,
     gap_ns: impl Fn(&SourceId) -> u64,
+    end_ns: impl Fn(&Hit) -> u64,
 ) -> Vec<Moment> {
     let mut by_source: BTreeMap<&SourceId, Vec<&Hit>> = BTreeMap::new();
     for hit in hits {
@@ -93,8 +96,8 @@ pub fn merge<'a>(
         let first = moments.len();
         for hit in hits {
             match moments[first..].last_mut() {
-                Some(moment) if moment.touches(hit, gap) => moment.extend(hit),
-                _ => moments.push(Moment::begin(hit)),
+                Some(moment) if moment.touches(hit, gap) => moment.extend(hit, end_ns(hit)),
+                _ => moments.push(Moment::begin(hit, end_ns(hit))),
             }
         }
     }
@@ -107,11 +110,16 @@ pub fn merge<'a>(
 /// Merging every hit would melt each source into one long moment, so only as many of the best hits
 /// are merged as give `limit` moments, or the most that there can be below that. `hits` come best
 /// first.
-pub fn nearest(hits: &[Hit], limit: usize, gap_ns: impl Fn(&SourceId) -> u64) -> Vec<Moment> {
+pub fn nearest(
+    hits: &[Hit],
+    limit: usize,
+    gap_ns: impl Fn(&SourceId) -> u64,
+    end_ns: impl Fn(&Hit) -> u64,
+) -> Vec<Moment> {
     let mut best = Vec::new();
     // Fewer hits than `limit` cannot give `limit` moments; beyond that the number wanders, slowly.
     for taken in 1..=hits.len() {
-        let moments = merge(&hits[..taken], &gap_ns);
+        let moments = merge(&hits[..taken], &gap_ns, &end_ns);
         if moments.len() > best.len() {
             best = moments;
         }
@@ -133,6 +141,11 @@ mod tests {
 
     const S: u64 = 1_000_000_000;
 
+    /// Nothing is still after any hit.
+    fn its_end(hit: &Hit) -> u64 {
+        hit.span.end_ns
+    }
+
     fn spans(moments: &[Moment]) -> Vec<(u64, u64)> {
         moments.iter().map(|m| (m.span.start_ns / S, m.span.end_ns / S)).collect()
     }
@@ -141,7 +154,7 @@ mod tests {
     fn overlapping_hits_become_one_moment_with_the_best_score() {
         let hits = [hit("a", 0, 4, 0.2), hit("a", 2, 6, 0.9), hit("a", 4, 8, 0.3)];
 
-        let moments = merge(&hits, |_| 0);
+        let moments = merge(&hits, |_| 0, its_end);
 
         assert_eq!(spans(&moments), [(0, 8)]);
         assert!((moments[0].score - 0.9).abs() < 1e-6);
@@ -153,14 +166,14 @@ mod tests {
     fn a_missed_clip_within_the_gap_does_not_split_a_moment_and_one_beyond_it_does() {
         let hits = [hit("a", 0, 4, 0.5), hit("a", 6, 10, 0.4)];
 
-        assert_eq!(spans(&merge(&hits, |_| 2 * S)), [(0, 10)]);
-        assert_eq!(spans(&merge(&hits, |_| 2 * S - 1)), [(0, 4), (6, 10)]);
+        assert_eq!(spans(&merge(&hits, |_| 2 * S, its_end)), [(0, 10)]);
+        assert_eq!(spans(&merge(&hits, |_| 2 * S - 1, its_end)), [(0, 4), (6, 10)]);
     }
 
     #[test]
     fn sources_are_never_merged() {
         let hits = [hit("a", 0, 4, 0.5), hit("b", 0, 4, 0.4)];
-        assert_eq!(merge(&hits, |_| S).len(), 2);
+        assert_eq!(merge(&hits, |_| S, its_end).len(), 2);
     }
 
     #[test]
@@ -178,15 +191,26 @@ mod tests {
             .collect();
         hits.sort_by(|a, b| b.score.total_cmp(&a.score));
 
-        let moments = nearest(&hits, 2, |_| 0);
+        let moments = nearest(&hits, 2, |_| 0, its_end);
 
         assert_eq!(spans(&moments), [(10, 12), (40, 42)]);
     }
 
     #[test]
+    fn a_still_scene_after_a_hit_belongs_to_its_moment_and_joins_what_follows() {
+        let hits = [hit("a", 0, 4, 0.5), hit("a", 60, 64, 0.9), hit("a", 100, 104, 0.4)];
+        let still_until = |hit: &Hit| if hit.span.start_ns == 0 { 60 * S } else { hit.span.end_ns };
+
+        let moments = merge(&hits, |_| 0, still_until);
+
+        assert_eq!(spans(&moments), [(0, 64), (100, 104)]);
+        assert_eq!(moments[0].best_span, hits[1].span, "the best clip stays as long as it is");
+    }
+
+    #[test]
     fn nothing_found_is_no_moment() {
-        assert!(merge(&[], |_| 0).is_empty());
-        assert!(nearest(&[], 3, |_| 0).is_empty());
+        assert!(merge(&[], |_| 0, its_end).is_empty());
+        assert!(nearest(&[], 3, |_| 0, its_end).is_empty());
     }
 
     prop_compose! {
@@ -215,7 +239,7 @@ mod tests {
         fn moments_of_one_source_lie_more_than_the_gap_apart(
             hits in some_hits(), gap in 0u64..5,
         ) {
-            let moments = merge(&hits, |_| gap * S);
+            let moments = merge(&hits, |_| gap * S, its_end);
             for (at, a) in moments.iter().enumerate() {
                 for b in &moments[at + 1..] {
                     prop_assert!(
@@ -231,7 +255,7 @@ mod tests {
         fn every_hit_is_in_exactly_one_moment_and_inside_its_span(
             hits in some_hits(), gap in 0u64..5,
         ) {
-            let moments = merge(&hits, |_| gap * S);
+            let moments = merge(&hits, |_| gap * S, its_end);
             for hit in &hits {
                 let holding: Vec<_> =
                     moments.iter().filter(|m| m.clips.contains(&hit.clip_id)).collect();
@@ -246,15 +270,15 @@ mod tests {
 
         #[test]
         fn the_best_moment_comes_first(hits in some_hits(), gap in 0u64..5) {
-            let moments = merge(&hits, |_| gap * S);
+            let moments = merge(&hits, |_| gap * S, its_end);
             prop_assert!(moments.is_sorted_by(|a, b| a.score >= b.score));
         }
 
         #[test]
         fn merging_moments_again_changes_nothing(hits in some_hits(), gap in 0u64..5) {
-            let once = merge(&hits, |_| gap * S);
+            let once = merge(&hits, |_| gap * S, its_end);
             let again: Vec<Hit> = once.iter().map(as_hit).collect();
-            let twice = merge(&again, |_| gap * S);
+            let twice = merge(&again, |_| gap * S, its_end);
             prop_assert_eq!(
                 once.iter().map(|m| (m.best, m.span)).collect::<Vec<_>>(),
                 twice.iter().map(|m| (m.best, m.span)).collect::<Vec<_>>()
@@ -265,7 +289,7 @@ mod tests {
         fn the_order_in_which_hits_come_does_not_matter(hits in some_hits(), gap in 0u64..5) {
             let mut turned = hits.clone();
             turned.reverse();
-            prop_assert_eq!(merge(&hits, |_| gap * S), merge(&turned, |_| gap * S));
+            prop_assert_eq!(merge(&hits, |_| gap * S, its_end), merge(&turned, |_| gap * S, its_end));
         }
 
         #[test]
@@ -274,8 +298,8 @@ mod tests {
         ) {
             let mut hits = hits;
             hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.clip_id.cmp(&b.clip_id)));
-            let most = (0..=hits.len()).map(|n| merge(&hits[..n], |_| 0).len()).max().unwrap_or(0);
-            prop_assert_eq!(nearest(&hits, limit, |_| 0).len(), most.min(limit));
+            let most = (0..=hits.len()).map(|n| merge(&hits[..n], |_| 0, its_end).len()).max().unwrap_or(0);
+            prop_assert_eq!(nearest(&hits, limit, |_| 0, its_end).len(), most.min(limit));
         }
     }
 }

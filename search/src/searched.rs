@@ -2,27 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use footage_clip::{ClipState, Coverage, LostReason, SourceRecord, Span, UtcStart};
-use footage_index::{Filter, MediaRange, UtcRange};
+use footage_clip::{ClipState, LostReason, SourceKind, Span};
+use footage_index::Filter;
 use serde::Serialize;
 
-/// A source as far as a search needs to know it.
-#[derive(Clone, Debug)]
-pub struct KnownSource {
-    /// What it is.
-    pub record: SourceRecord,
-    /// What became of its clips.
-    pub coverage: Coverage,
-    /// Wall-clock time of its origin, where one is known.
-    pub origin: Option<UtcStart>,
-}
+use crate::KnownSource;
 
 /// What was searched: the time, in nanoseconds of media time, that a filter leaves of all sources.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Searched {
     /// Sources that the filter leaves.
     pub sources: usize,
-    /// Those of them that were not read to their end yet.
+    /// Files among them that were not read to their end yet. A camera has none.
     pub incomplete: usize,
     /// Sources left out because a wall-clock time was asked for and theirs is not known.
     pub without_utc: usize,
@@ -32,7 +23,8 @@ pub struct Searched {
     pub gated_ns: u64,
     /// Time that cannot be found, by reason.
     pub lost_ns: BTreeMap<LostReason, u64>,
-    /// Time of incomplete sources that nobody has looked at yet, where their length is known.
+    /// Time that nothing is known of: of files that were not read to their end, where their length
+    /// is known; of cameras, amid what is covered.
     pub unseen_ns: u64,
 }
 
@@ -49,56 +41,48 @@ impl Searched {
         searched
     }
 
+    /// Time that cannot be found because nobody saw it: cameras that gave no pictures, could not be
+    /// reached, or were not watched. A part of `lost_ns`, which names the reasons.
+    pub fn unwatched_ns(&self) -> u64 {
+        let lost = self.lost_ns.iter();
+        lost.filter(|(reason, _)| reason.is_without_clips()).map(|(_, ns)| ns).sum()
+    }
+
     fn add(&mut self, source: &KnownSource, filter: &Filter) {
-        let media = filter.media.map_or(Span::new(0, u64::MAX), media_window);
-        let utc = match (filter.utc, source.origin) {
-            (None, _) => Span::new(0, u64::MAX),
-            (Some(range), Some(origin)) => utc_window(range, origin),
-            (Some(_), None) => {
-                // A source without a single clip has nothing that could be left out.
-                let has_clips = source.coverage.clips(|state| state == ClipState::Indexed) > 0;
-                self.without_utc += usize::from(has_clips);
-                return;
-            }
-        };
-        let window = intersection(media, utc);
-        self.sources += 1;
-        let summary = source.coverage.summary(window);
-        self.indexed_ns += summary.indexed_ns;
-        self.gated_ns += summary.gated_ns;
-        for (reason, ns) in summary.lost_ns.iter().filter(|(_, ns)| **ns > 0) {
-            *self.lost_ns.entry(*reason).or_default() += ns;
+        if filter.utc.is_some() && !source.clock.is_known() {
+            // A source without a single clip has nothing that could be left out.
+            let has_clips = source.coverage.clips(|state| state == ClipState::Indexed) > 0;
+            self.without_utc += usize::from(has_clips);
+            return;
         }
-        if !source.record.complete {
-            self.incomplete += 1;
-            let whole = Span::new(0, source.record.duration_ns.unwrap_or(0));
-            let lost: u64 = summary.lost_ns.values().sum();
-            let covered = summary.indexed_ns + summary.gated_ns + lost;
-            self.unseen_ns += intersection(whole, window).duration_ns().saturating_sub(covered);
+        self.sources += 1;
+        let is_file = source.record.kind == SourceKind::File;
+        self.incomplete += usize::from(is_file && !source.record.complete);
+        let known = source.known_span();
+        for window in source.clock_windows(filter) {
+            let summary = source.coverage.summary(window);
+            self.indexed_ns += summary.indexed_ns;
+            self.gated_ns += summary.gated_ns;
+            for (reason, ns) in summary.lost_ns.iter().filter(|(_, ns)| **ns > 0) {
+                *self.lost_ns.entry(*reason).or_default() += ns;
+            }
+            let holes = source.coverage.holes(intersection(known, window));
+            // What a file was read of to its end, and holds no clip, is shorter than one.
+            if !is_file || !source.record.complete {
+                self.unseen_ns += holes.iter().map(Span::duration_ns).sum::<u64>();
+            }
         }
     }
 }
 
-fn media_window(range: MediaRange) -> Span {
-    Span::new(range.from_ns.unwrap_or(0), range.to_ns.unwrap_or(u64::MAX))
-}
-
-/// The media time that lies in a stretch of wall-clock time.
-fn utc_window(range: UtcRange, origin: UtcStart) -> Span {
-    let media_ns = |us: i64| {
-        let offset = i128::from(us) * 1000 - i128::from(origin.unix_ns);
-        u64::try_from(offset.max(0)).unwrap_or(u64::MAX)
-    };
-    Span::new(range.from_us.map_or(0, media_ns), range.to_us.map_or(u64::MAX, media_ns))
-}
-
-fn intersection(a: Span, b: Span) -> Span {
+pub(crate) fn intersection(a: Span, b: Span) -> Span {
     Span::new(a.start_ns.max(b.start_ns), a.end_ns.min(b.end_ns))
 }
 
 #[cfg(test)]
 mod tests {
-    use footage_clip::Clock;
+    use footage_clip::{Clock, Coverage, RunCause, RunRecord, UtcStart, WallClock};
+    use footage_index::{MediaRange, UtcRange};
 
     use super::*;
     use crate::testing::{source, stretch};
@@ -107,11 +91,11 @@ mod tests {
 
     fn films() -> Vec<KnownSource> {
         let mut day = source("day", &[stretch(0, 60, ClipState::Indexed)]);
-        day.origin = Some(UtcStart {
+        day.clock = WallClock::of_file(Some(UtcStart {
             unix_ns: 1_000 * S.cast_signed(),
             clock: Clock::Container,
             uncertainty_ms: 0,
-        });
+        }));
         let night = source(
             "night",
             &[
@@ -171,5 +155,53 @@ mod tests {
         let searched = Searched::of(&[film], &Filter::default());
 
         assert_eq!((searched.incomplete, searched.unseen_ns), (1, 60 * S));
+    }
+
+    /// Media time 1,000 s to 2,000 s; at 1,500 s the clock was set back by 300 s.
+    fn camera() -> KnownSource {
+        let run = |start: u64, utc: u64| RunRecord {
+            source_id: films()[0].record.source_id.clone(),
+            start_ns: start * S,
+            cause: RunCause::ClockSet,
+            utc: UtcStart {
+                unix_ns: (utc * S).cast_signed(),
+                clock: Clock::Arrival,
+                uncertainty_ms: 100,
+            },
+        };
+        let mut gate = source("gate", &[stretch(1_000, 2_000, ClipState::Indexed)]);
+        gate.record.kind = SourceKind::Camera;
+        gate.record.complete = false;
+        gate.clock = WallClock::of_camera(&[run(1_000, 1_000), run(1_500, 1_200)]);
+        gate
+    }
+
+    #[test]
+    fn time_that_a_clock_said_twice_counts_twice_and_later_time_is_found_after_a_step() {
+        let searched = |from: i64, to: Option<i64>| {
+            let utc =
+                UtcRange { from_us: Some(from * 1_000_000), to_us: to.map(|s| s * 1_000_000) };
+            let filter = Filter { utc: Some(utc), ..Filter::default() };
+            Searched::of(&[camera()], &filter).indexed_ns / S
+        };
+        assert_eq!(searched(1_250, Some(1_300)), 100);
+        assert_eq!(searched(1_600, None), 100, "the last of what the clock said");
+        assert_eq!(searched(1_450, None), 50 + 250);
+    }
+
+    #[test]
+    fn a_camera_is_never_incomplete_and_time_without_pictures_is_named() {
+        let mut gate = camera();
+        let stalled = ClipState::Lost(LostReason::Stalled);
+        let mut coverage: Coverage = gate.coverage.clone();
+        coverage.enter(Span::new(2_000 * S, 2_060 * S), stalled);
+        coverage.enter(Span::new(2_070 * S, 2_080 * S), stalled);
+        gate.coverage = coverage;
+        let searched = Searched::of(&[gate], &Filter::default());
+
+        assert_eq!((searched.incomplete, searched.indexed_ns), (0, 1_000 * S));
+        assert_eq!(searched.lost_ns[&LostReason::Stalled], 70 * S);
+        assert_eq!(searched.unwatched_ns(), 70 * S);
+        assert_eq!(searched.unseen_ns, 10 * S, "a hole is told, not hidden");
     }
 }

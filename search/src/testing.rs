@@ -2,7 +2,7 @@
 
 use footage_clip::{
     ClipId, ClipRecord, ClipState, Embedding, Fingerprint, MediaRef, ModelRef, Rate, SourceId,
-    SourceKind, SourceRecord, Span, WindowSpec,
+    SourceKind, SourceRecord, Span, WallClock, WindowSpec,
 };
 use footage_index::{Collection, Hit, MemoryIndex};
 
@@ -66,7 +66,7 @@ pub(crate) fn source(id: &str, stretches: &[Vec<(Span, ClipState)>]) -> KnownSou
         failure: None,
     };
     let coverage = stretches.iter().flatten().copied().collect();
-    KnownSource { record, coverage, origin: None }
+    KnownSource { record, coverage, clock: WallClock::default() }
 }
 
 /// An index of two dimensions, and four-second clips `(source, start in seconds, cosine with x)`

@@ -148,8 +148,8 @@ pub(super) fn to_thumbnail(payload: Option<Payload>) -> Result<Option<Vec<u8>>, 
 }
 
 /// The end in a payload of which nothing else was loaded.
-pub(super) fn to_end(payload: Option<Payload>) -> Result<u64, String> {
-    let end = payload.as_ref().and_then(|Payload(fields)| fields.get(END)?.as_u64());
+pub(super) fn to_end(payload: Option<&Payload>) -> Result<u64, String> {
+    let end = payload.and_then(|Payload(fields)| fields.get(END)?.as_u64());
     end.ok_or_else(|| "a clip has no end".to_owned())
 }
 
