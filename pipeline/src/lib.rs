@@ -8,6 +8,7 @@
 //! - [`Decoder`] reads a file as clips: forward, the same ones every time, nothing fetched, nothing
 //!   else opened, sizes checked before memory is taken, and a watch over files that never end.
 //! - [`EmbedStage`] owns the model, and computes a frame once for all clips that contain it.
+//! - [`Watch`] does the same for cameras, which never end and never wait.
 //! - [`Archive`] ties them together for many files, goes on where an earlier run stopped
 //!   ([`EarlierWork`]), and accounts for every clip: published, known already, or lost and why.
 //! - [`Recorder`] keeps a camera's footage as it arrives, in [`Fragments`] that survive a crash.
@@ -19,6 +20,7 @@ mod discover;
 mod earlier_work;
 mod embed;
 mod identify;
+mod live;
 mod outcome;
 mod recording;
 mod thumbnail;
@@ -39,6 +41,11 @@ pub use embed::{
     EmbedTally, LATENCY_BOUNDS_S, LiveSourceQueue, PendingEmbedding, SourceQueue,
 };
 pub use identify::{IdentifiedFile, IdentifyError, identify, stamp};
+pub use live::{
+    Camera, CameraCounts, CameraState, CameraStatus, Clocks, Credentials, LiveDecode, LiveError,
+    Location, LocationError, Patience, Statuses, SystemClocks, Timeline, Transport, UnknownWord,
+    Watch, WatchParts,
+};
 pub use outcome::{ClipCounts, Ended, FileError, FileOutcome, FileProblem};
 pub use recording::{
     Axis, Fragment, Fragments, Recorder, RecordingError, RecordingSettings, RecordingSpec,

@@ -11,7 +11,7 @@ use crate::Cancel;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// Publishes a message; while the topic takes none, tries again until asked to stop.
-pub(super) async fn publish(
+pub(crate) async fn publish(
     topic: &dyn Topic,
     message: impl Into<TopicMessage> + Send,
     cancel: &Cancel,

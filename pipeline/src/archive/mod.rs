@@ -31,6 +31,8 @@ use crate::{
     FileOutcome, FileProblem, FileSource,
 };
 
+pub(crate) use announce::publish;
+
 /// All that files pass through on their way to the topic.
 #[derive(Clone)]
 pub struct Archive {

@@ -6,6 +6,8 @@
 //! decoded, and a picture's size is checked before there is a decoder to allocate it. What else a
 //! container holds goes into sinks that throw it away.
 
+mod live;
+
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use gst::prelude::*;
@@ -16,24 +18,36 @@ use super::watch::Watch;
 use super::{DecodeError, failure};
 use crate::lock;
 
+pub(crate) use live::SourceStreams;
+
 /// Called with a decoder's sink pad before anything flows through it.
 type OnDecoder = dyn Fn(&gst::Pad) + Send + Sync;
 
+/// Called with the tee that stands before the decoder, and with the caps of what flows through it.
+type OnFork = dyn Fn(&gst::Element, &gst::CapsRef) + Send + Sync;
+
 /// Builds the chain as the file turns out to need it.
-pub(super) struct Autoplug {
+pub(crate) struct Autoplug {
     /// Weak: the graph's signals hold us.
     graph: gst::glib::WeakRef<gst::Pipeline>,
-    /// Where decoded pictures go.
-    out: gst::Pad,
-    watch: Arc<Watch>,
-    max_pixels: u64,
-    on_decoder: Box<OnDecoder>,
+    plan: Plan,
     stopping: Stopping,
+}
+
+/// What the chain is for.
+pub(crate) struct Plan {
+    /// Where decoded pictures go.
+    pub(crate) out: gst::Pad,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) max_pixels: u64,
+    pub(crate) on_decoder: Box<OnDecoder>,
+    /// Where given, compressed pictures pass a tee before they are decoded.
+    pub(crate) on_fork: Option<Box<OnFork>>,
 }
 
 /// Held while the chain grows; true once it must not grow any more. A graph that is taken down while
 /// an element is being started in it locks up.
-pub(super) type Stopping = Arc<Mutex<bool>>;
+pub(crate) type Stopping = Arc<Mutex<bool>>;
 
 /// A container's streams.
 #[derive(Default)]
@@ -69,26 +83,21 @@ impl Container {
 }
 
 impl Autoplug {
-    /// Plugs from `source` to `out` in `graph`, to which both belong.
+    /// Plugs from `source`, a file's bytes, in `graph`, to which it and the plan's `out` belong.
     pub(super) fn start(
         graph: &gst::Pipeline,
         source: &gst::Element,
-        out: gst::Pad,
-        watch: Arc<Watch>,
-        max_pixels: u64,
-        on_decoder: Box<OnDecoder>,
+        plan: Plan,
     ) -> Result<Stopping, DecodeError> {
-        let stopping = Stopping::default();
-        let plug = Arc::new(Self {
-            graph: graph.downgrade(),
-            out,
-            watch,
-            max_pixels,
-            on_decoder,
-            stopping: stopping.clone(),
-        });
+        let plug = Self::new(graph, plan);
+        let stopping = plug.stopping.clone();
         plug.find_type(graph, source)?;
         Ok(stopping)
+    }
+
+    /// A plug that has nothing to do yet.
+    pub(crate) fn new(graph: &gst::Pipeline, plan: Plan) -> Arc<Self> {
+        Arc::new(Self { graph: graph.downgrade(), plan, stopping: Stopping::default() })
     }
 
     /// Looks at the first bytes; a container's own tags before it (ID3, APE) hide its type, so what
@@ -125,18 +134,18 @@ impl Autoplug {
         let done = match kind {
             Kind::Refused(error) => Err(error),
             Kind::Other(what) => {
-                self.watch.course().others.insert(what);
+                self.plan.watch.course().others.insert(what);
                 if stream.is_file {
                     self.no_video();
                 }
                 self.discard(stream)
             }
-            Kind::Raw => format::check_size(caps, self.max_pixels)
-                .and_then(|()| link(&stream.pad, &self.out)),
+            Kind::Raw => format::check_size(caps, self.plan.max_pixels)
+                .and_then(|()| link(&stream.pad, &self.plan.out)),
             Kind::Coded => self.decode_further(stream, caps),
         };
         if let Err(error) = done {
-            self.watch.fail(error);
+            self.plan.watch.fail(error);
         }
     }
 
@@ -145,7 +154,7 @@ impl Autoplug {
         stream: &Stream,
         caps: &gst::Caps,
     ) -> Result<(), DecodeError> {
-        format::check_size(caps, self.max_pixels)?;
+        format::check_size(caps, self.plan.max_pixels)?;
         let mut elements = format::elements_for(caps);
         if stream.is_parsed {
             elements.retain(|(step, _)| *step != Step::Parse);
@@ -200,13 +209,13 @@ impl Autoplug {
     }
 
     fn no_video(&self) {
-        let others = self.watch.course().others.iter().copied().collect();
-        self.watch.fail(DecodeError::NoVideo(others));
+        let others = self.plan.watch.course().others.iter().copied().collect();
+        self.plan.watch.fail(DecodeError::NoVideo(others));
     }
 
     /// A container's stream: the first video is decoded.
     fn stream_appeared(self: &Arc<Self>, stream: &Stream) {
-        self.watch.course().has_streams = true;
+        self.plan.watch.course().has_streams = true;
         let caps = stream.pad.current_caps().unwrap_or_else(|| stream.pad.query_caps(None));
         let is_video =
             !stream.is_file && matches!(format::kind_of_stream(&caps), Kind::Coded | Kind::Raw);
@@ -222,7 +231,7 @@ impl Autoplug {
     fn pass_over(self: &Arc<Self>, stream: &Stream) {
         let stopping = lock(&self.stopping);
         if !*stopping && let Err(error) = self.discard(stream) {
-            self.watch.fail(error);
+            self.plan.watch.fail(error);
         }
     }
 
@@ -246,19 +255,20 @@ impl Autoplug {
         let Some(entry) = pad.peer() else { return };
         // The old stream goes nowhere from here on, and its end is not the file's.
         let unlinked = pad.unlink(&entry);
-        let held = self.out.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
-            match info.event().map(|event| event.type_()) {
-                Some(gst::EventType::Eos) => gst::PadProbeReturn::Drop,
-                _ => gst::PadProbeReturn::Ok,
-            }
-        });
+        let held =
+            self.plan.out.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+                match info.event().map(|event| event.type_()) {
+                    Some(gst::EventType::Eos) => gst::PadProbeReturn::Drop,
+                    _ => gst::PadProbeReturn::Ok,
+                }
+            });
         let drained = entry.send_event(gst::event::Eos::new());
         tracing::debug!(drained, unlinked = unlinked.is_ok(), "streams replaced");
         if let Some(held) = held {
-            self.out.remove_probe(held);
+            self.plan.out.remove_probe(held);
         }
-        if let Some(last) = self.out.peer() {
-            drop(last.unlink(&self.out));
+        if let Some(last) = self.plan.out.peer() {
+            drop(last.unlink(&self.plan.out));
         }
         for element in chain {
             self.remove(element);
@@ -304,14 +314,14 @@ impl Autoplug {
         // Only an element that is awake can tell what its hardware takes.
         let is_awake = decoder.set_state(gst::State::Ready).is_ok() && sink.query_accept_caps(caps);
         let linked =
-            if is_awake { link(&src, &self.out) } else { Err(failure::no_element_for(caps)) };
+            if is_awake { link(&src, &self.plan.out) } else { Err(failure::no_element_for(caps)) };
         if let Err(error) = linked {
             self.remove(&decoder);
             return Err(error);
         }
-        (self.on_decoder)(&sink);
+        (self.plan.on_decoder)(&sink);
         tracing::debug!(decoder = %factory.name(), %caps, "decoding");
-        self.attach(stream, &decoder)?;
+        self.attach_decoder(stream, &decoder, caps)?;
         stream.remember(&[&decoder]);
         Ok(())
     }
@@ -341,7 +351,7 @@ impl Autoplug {
                 plug.plug(&Stream { pad, is_file, is_parsed, container }, &caps);
             }
         });
-        let watch = self.watch.clone();
+        let watch = self.plan.watch.clone();
         on_end_of_stream(&stream.pad, move |pad| {
             if !pad.is_linked() {
                 watch.fail(DecodeError::NoPicture);

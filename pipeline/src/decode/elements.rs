@@ -6,17 +6,17 @@ use gst::prelude::*;
 use super::{DecodeError, failure};
 
 /// An element that every installation has.
-pub(super) fn make(name: &str) -> Result<gst::Element, DecodeError> {
+pub(crate) fn make(name: &str) -> Result<gst::Element, DecodeError> {
     gst::ElementFactory::make(name).build().map_err(|_| failure::missing_element(name))
 }
 
 /// What makes it.
-pub(super) fn factory_of(name: &str) -> Result<gst::ElementFactory, DecodeError> {
+pub(crate) fn factory_of(name: &str) -> Result<gst::ElementFactory, DecodeError> {
     gst::ElementFactory::find(name).ok_or_else(|| failure::missing_element(name))
 }
 
 /// Links two pads, whose caps must have something in common.
-pub(super) fn link(from: &gst::Pad, to: &gst::Pad) -> Result<(), DecodeError> {
+pub(crate) fn link(from: &gst::Pad, to: &gst::Pad) -> Result<(), DecodeError> {
     from.link(to).map(drop).map_err(|error| {
         DecodeError::Broken(format!("{} cannot be linked to {}: {error}", from.name(), to.name()))
     })
@@ -26,7 +26,7 @@ pub(super) fn link(from: &gst::Pad, to: &gst::Pad) -> Result<(), DecodeError> {
 ///
 /// It wakes while the graph leaves it alone. Should the graph's own thread do it at the same time, it
 /// would hold the element and wait for the stream, while we hold the stream and wait for the element.
-pub(super) fn start(element: &gst::Element) -> Result<(), DecodeError> {
+pub(crate) fn start(element: &gst::Element) -> Result<(), DecodeError> {
     let awake = element.set_state(gst::State::Paused);
     element.set_locked_state(false);
     awake.map_err(|error| DecodeError::Broken(format!("`{}`: {error}", element.name())))?;
@@ -44,7 +44,7 @@ pub(super) fn on_end_of_stream(pad: &gst::Pad, run: impl Fn(&gst::Pad) + Send + 
 }
 
 /// Sets an enumeration by its nick. Versions of an element that lack it keep their default.
-pub(super) fn set(element: &gst::Element, property: &str, nick: &str) {
+pub(crate) fn set(element: &gst::Element, property: &str, nick: &str) {
     if element.find_property(property).is_some_and(|pspec| {
         glib::EnumClass::with_type(pspec.value_type())
             .is_some_and(|class| class.value_by_nick(nick).is_some())

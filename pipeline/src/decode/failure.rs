@@ -143,7 +143,7 @@ pub(super) fn refined(error: DecodeError, outside: Outside) -> DecodeError {
 }
 
 /// An element is missing that only a broken installation lacks.
-pub(super) fn missing_element(name: &str) -> DecodeError {
+pub(crate) fn missing_element(name: &str) -> DecodeError {
     let package = match name {
         "deinterlace" | "videoflip" => GOOD,
         "filesrc" | "typefind" | "capsfilter" | "fakesink" => "libgstreamer1.0-0",
@@ -195,7 +195,7 @@ fn names(format: &gst::CapsRef) -> (String, Option<&'static str>) {
 }
 
 /// No element takes these caps.
-pub(super) fn no_element_for(caps: &gst::CapsRef) -> DecodeError {
+pub(crate) fn no_element_for(caps: &gst::CapsRef) -> DecodeError {
     let (what, package) = names(caps);
     let remedy = match package.filter(|package| !is_installed(package)) {
         Some(package) => format!("install {package}"),
@@ -218,7 +218,7 @@ fn is_installed(package: &str) -> bool {
 }
 
 /// What an element's error message means.
-pub(super) fn of_message(error: &glib::Error) -> DecodeError {
+pub(crate) fn of_message(error: &glib::Error) -> DecodeError {
     if let Some(stream) = error.kind::<gst::StreamError>() {
         return match stream {
             gst::StreamError::TypeNotFound => DecodeError::UnknownFormat,
@@ -237,7 +237,7 @@ pub(super) fn of_message(error: &glib::Error) -> DecodeError {
 }
 
 /// `GStreamer` writes sentences; ours begin small, and do not end.
-fn one_line(message: &str) -> String {
+pub(crate) fn one_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default().trim().trim_end_matches('.');
     let mut letters = line.chars();
     match letters.next() {

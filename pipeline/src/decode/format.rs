@@ -184,7 +184,7 @@ pub(super) fn size(caps: &gst::CapsRef) -> Option<(u32, u32)> {
 }
 
 /// Refuses pictures beyond the limit, where caps tell their size.
-pub(super) fn check_size(caps: &gst::CapsRef, max_pixels: u64) -> Result<(), DecodeError> {
+pub(crate) fn check_size(caps: &gst::CapsRef, max_pixels: u64) -> Result<(), DecodeError> {
     match size(caps) {
         Some((width, height)) if u64::from(width) * u64::from(height) > max_pixels => {
             Err(DecodeError::TooLarge { width, height, max_pixels })

@@ -1,31 +1,27 @@
 //! The graph that turns a file into clips.
 //!
 //! ```text
-//! filesrc ! typefind ! [autoplug] ! footagesample ! deinterlace ! videoconvertscale ! size
-//!         ! videoflip ! footageclip ! appsink
+//! filesrc ! typefind ! [autoplug] ! [tail]
 //! ```
 //!
-//! No queue anywhere but the sink's, of a few clips: while it is full, the file is not read. What is
-//! not sampled is dropped before it is scaled, and what is scaled is small before it is turned.
+//! No queue anywhere but the sink's, of a few clips: while it is full, the file is not read.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use footage_clip::{PartialClip, Rate, WindowSpec};
+use footage_clip::{Rate, WindowSpec};
 use gst::prelude::*;
 
-use super::autoplug::{Autoplug, Stopping};
-use super::elements::{make, set};
+use super::autoplug::{Autoplug, Plan, Stopping};
+use super::elements::make;
 use super::entrance::{self, Gate};
 use super::format;
 use super::keyframes::KeyframeGate;
-use super::picture_size::{Picture, PictureSize};
+use super::picture_size::PictureSize;
+use super::tail::{Tail, frame_duration, scaled, whole_segment};
 use super::watch::Watch;
 use super::{DecodeError, DecodeMode, DecodeSettings};
 use crate::lock;
-
-/// Clips that wait to be taken; a clip refers to its frames, so this bounds memory.
-const CLIPS_QUEUED: u32 = 2;
 
 /// A graph that is ready to run.
 pub(super) struct Graph {
@@ -47,27 +43,9 @@ impl Graph {
         let pipeline = gst::Pipeline::new();
         let source = make("filesrc")?;
         source.set_property("location", path);
-        let sample = make("footagesample")?;
-        sample.set_property("rate", rate(window));
-        let size = make("capsfilter")?;
-        let clips = clips_sink();
-        let tail = [
-            sample.clone(),
-            deinterlacer()?,
-            make("videoconvertscale")?,
-            size.clone(),
-            turner()?,
-            cutter(window, settings)?,
-            clips.clone().upcast(),
-        ];
-        let broken = |error: gst::glib::BoolError| DecodeError::Broken(error.to_string());
-        pipeline.add(&source).map_err(broken)?;
-        pipeline.add_many(&tail).map_err(broken)?;
-        gst::Element::link_many(&tail).map_err(broken)?;
-
-        let entry = sample
-            .static_pad("sink")
-            .ok_or_else(|| super::failure::missing_element("footagesample"))?;
+        pipeline.add(&source).map_err(|error| DecodeError::Broken(error.to_string()))?;
+        let Tail { entry, size, clips, .. } =
+            Tail::build(&pipeline, window, settings.max_gap_ns(), settings.partial)?;
         let watch = Arc::<Watch>::default();
         let period_ns = window.rate().slot_start_ns(1);
         let gate = Arc::new(Mutex::new(KeyframeGate::new(settings.mode, period_ns)));
@@ -76,64 +54,20 @@ impl Graph {
             let (gate, watch) = (gate.clone(), watch.clone());
             let (sampled, max_pixels) = (window.rate(), settings.max_pixels);
             Box::new(move |sink: &gst::Pad| {
-                watch.course().decoder = Some(sink.clone());
+                watch.course().decoder = sink.downgrade();
                 entrance::guard(sink, &gate, &watch, sampled, max_pixels);
             })
         };
-        let (out, shared) = (entry.clone(), watch.clone());
-        let stopping =
-            Autoplug::start(&pipeline, &source, out, shared, settings.max_pixels, guard)?;
+        let plan = Plan {
+            out: entry.clone(),
+            watch: watch.clone(),
+            max_pixels: settings.max_pixels,
+            on_decoder: guard,
+            on_fork: None,
+        };
+        let stopping = Autoplug::start(&pipeline, &source, plan)?;
         Ok(Self { pipeline, clips, entry, watch, gate, stopping })
     }
-}
-
-fn rate(window: &WindowSpec) -> gst::Fraction {
-    gst::Fraction::new(window.rate().num().cast_signed(), window.rate().den().cast_signed())
-}
-
-/// One picture out for each that comes in: of two fields the upper one, its gaps filled from above
-/// and below. Methods that look at the pictures before and after would look half a second away.
-fn deinterlacer() -> Result<gst::Element, DecodeError> {
-    let deinterlace = make("deinterlace")?;
-    set(&deinterlace, "mode", "auto");
-    set(&deinterlace, "method", "linear");
-    set(&deinterlace, "fields", "top");
-    Ok(deinterlace)
-}
-
-/// Turns pictures as the file's display matrix or orientation tag says.
-fn turner() -> Result<gst::Element, DecodeError> {
-    let flip = make("videoflip")?;
-    set(&flip, "video-direction", "auto");
-    Ok(flip)
-}
-
-fn cutter(window: &WindowSpec, settings: &DecodeSettings) -> Result<gst::Element, DecodeError> {
-    let clip = make("footageclip")?;
-    clip.set_property("rate", rate(window));
-    clip.set_property("length", window.length() as u32);
-    clip.set_property("stride", window.stride() as u32);
-    clip.set_property("max-gap", settings.max_gap_ns());
-    set(
-        &clip,
-        "partial",
-        match settings.partial {
-            PartialClip::Pad => "pad",
-            PartialClip::Drop => "drop",
-        },
-    );
-    Ok(clip)
-}
-
-fn clips_sink() -> gst_app::AppSink {
-    gst_app::AppSink::builder()
-        .sync(false)
-        // It would hold back the first clip until all is well, and some files never are.
-        .async_(false)
-        .max_buffers(CLIPS_QUEUED)
-        .enable_last_sample(false)
-        .qos(false)
-        .build()
 }
 
 /// Pictures enter here: gives each its media time, decides to what size it is scaled, and reads the
@@ -232,10 +166,7 @@ fn normalised(
     match event.view() {
         EventView::Segment(segment) => {
             watch.course().enter(segment.segment());
-            let mut whole = gst::FormattedSegment::<gst::ClockTime>::new();
-            whole.set_start(gst::ClockTime::ZERO);
-            whole.set_time(gst::ClockTime::ZERO);
-            return Some(gst::event::Segment::builder(&whole).seqnum(event.seqnum()).build());
+            return Some(whole_segment(event));
         }
         // The times of the pictures tell.
         EventView::Gap(_) => return None,
@@ -257,29 +188,6 @@ fn normalised(
         _ => {}
     }
     Some(event.clone())
-}
-
-fn frame_duration(caps: &gst::CapsRef) -> Option<gst::ClockTime> {
-    let rate = caps.structure(0)?.get::<gst::Fraction>("framerate").ok()?;
-    let (num, den) = (u64::try_from(rate.numer()).ok()?, u64::try_from(rate.denom()).ok()?);
-    if num == 0 {
-        return None;
-    }
-    gst::ClockTime::SECOND.mul_div_round(den, num)
-}
-
-/// Packed RGB of square pixels, in the size to keep.
-fn scaled(caps: &gst::CapsRef, picture_size: PictureSize) -> gst::Caps {
-    let caps_builder = gst::Caps::builder("video/x-raw")
-        .field("format", "RGB")
-        .field("pixel-aspect-ratio", gst::Fraction::new(1, 1));
-    let Some((width, height)) = format::size(caps) else { return caps_builder.build() };
-    let pixel_aspect = caps
-        .structure(0)
-        .and_then(|fields| fields.get::<gst::Fraction>("pixel-aspect-ratio").ok())
-        .map_or((1, 1), |aspect| (aspect.numer().unsigned_abs(), aspect.denom().unsigned_abs()));
-    let (width, height) = picture_size.of(Picture { width, height, pixel_aspect });
-    caps_builder.field("width", width.cast_signed()).field("height", height.cast_signed()).build()
 }
 
 fn date_of(tags: &gst::TagListRef) -> Option<i64> {

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts a graph, in a thread of its own: malformed files can lock elements up for ever. A failure
 /// to start is told by the bus, with its reason.
-pub(super) fn start(pipeline: gst::Pipeline) -> Result<thread::JoinHandle<()>, DecodeError> {
+pub(crate) fn start(pipeline: gst::Pipeline) -> Result<thread::JoinHandle<()>, DecodeError> {
     let starting = thread::Builder::new().name("footage-start".into()).spawn(move || {
         if pipeline.set_state(gst::State::Playing).is_err() {
             tracing::debug!("a graph did not start");
@@ -26,11 +26,21 @@ pub(super) fn start(pipeline: gst::Pipeline) -> Result<thread::JoinHandle<()>, D
 
 /// Stops `pipeline`. One that does not stop in time is left behind with its thread and its memory:
 /// better than waiting for ever. Returns whether it stopped.
-pub(super) fn stop(pipeline: gst::Pipeline, stopping: Stopping) -> bool {
+pub(crate) fn stop(pipeline: gst::Pipeline, stopping: Stopping) -> bool {
+    stop_holding(pipeline, stopping, ())
+}
+
+/// Stops `pipeline` likewise, and drops `held` once it has stopped, however long that takes.
+pub(crate) fn stop_holding(
+    pipeline: gst::Pipeline,
+    stopping: Stopping,
+    held: impl Send + 'static,
+) -> bool {
     let (stopped, waiting) = mpsc::sync_channel(1);
     let stopper = thread::Builder::new().name("footage-stop".into()).spawn(move || {
         *lock(&stopping) = true;
         let done = pipeline.set_state(gst::State::Null);
+        drop(held);
         if stopped.send(done.is_ok()).is_err() {
             tracing::debug!("a graph stopped after all");
         }
@@ -44,7 +54,7 @@ pub(super) fn stop(pipeline: gst::Pipeline, stopping: Stopping) -> bool {
 
 /// `GStreamer`'s own elements complain on the standard error stream about some malformed files, as if
 /// the program were at fault. Those words go to our log.
-pub(super) fn quieten() {
+pub(crate) fn quieten() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         for domain in ["GStreamer", "GLib-GObject"] {

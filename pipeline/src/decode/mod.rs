@@ -4,21 +4,22 @@
 //! after a seek), and gives the same clips every time. It runs in the thread that pulls and in
 //! `GStreamer`'s own; nothing of it is read ahead but a few clips.
 
-mod autoplug;
+pub(crate) mod autoplug;
 pub(crate) mod container;
 mod disposable;
-mod elements;
+pub(crate) mod elements;
 mod entrance;
-mod failure;
-mod format;
+pub(crate) mod failure;
+pub(crate) mod format;
 mod graph;
 mod keyframes;
-mod lifetime;
+pub(crate) mod lifetime;
 mod media_clock;
 mod picture_size;
-mod pixels;
+pub(crate) mod pixels;
 mod settings;
-mod watch;
+pub(crate) mod tail;
+pub(crate) mod watch;
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -275,7 +276,7 @@ impl Decoder {
     }
 
     fn ask_to_end(&self) {
-        let decoder = self.graph.watch.course().decoder.clone();
+        let decoder = self.graph.watch.course().decoder.upgrade();
         let entry = decoder.unwrap_or_else(|| self.graph.entry.clone());
         // A thread of its own: a decoder that is stuck holds the lock that this waits for.
         let spawned = thread::Builder::new()

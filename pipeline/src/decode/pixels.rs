@@ -4,7 +4,7 @@ use footage_clip::RgbFrame;
 use gst_video::prelude::*;
 
 /// Copies a frame out of its buffer, without the padding of its rows.
-pub(super) fn pixels(
+pub(crate) fn pixels(
     buffer: &gst::BufferRef,
     info: &gst_video::VideoInfo,
 ) -> Result<RgbFrame, PixelsError> {
@@ -24,7 +24,7 @@ pub(super) fn pixels(
 
 /// A buffer that is no frame of ours.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PixelsError {
+pub(crate) enum PixelsError {
     #[error("a frame is not in plain memory")]
     Unmapped,
     #[error(transparent)]

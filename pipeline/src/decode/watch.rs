@@ -17,7 +17,7 @@ const MAX_UNDECODED: usize = 4096;
 
 /// Shared by the graph's probes and the puller.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     steps: AtomicU64,
     course: Mutex<Course>,
 }
@@ -37,8 +37,8 @@ pub(super) struct Course {
     first_of_slot: BTreeMap<u64, u64>,
     /// Pictures that were waited for did not come.
     is_damaged: bool,
-    /// Where compressed pictures enter the decoder.
-    pub(super) decoder: Option<gst::Pad>,
+    /// Where compressed pictures enter the decoder. Weak: the pad's probe holds us.
+    pub(super) decoder: gst::glib::WeakRef<gst::Pad>,
     /// Place on the sampling grid of the last picture.
     last_slot: Option<u64>,
     /// The place at which the pictures' shape changed. A clip of the new shape begins after it: two
@@ -70,12 +70,12 @@ impl Watch {
     }
 
     /// Ends the reading.
-    pub(super) fn fail(&self, error: DecodeError) {
+    pub(crate) fn fail(&self, error: DecodeError) {
         self.course().failure.get_or_insert(error);
     }
 
     /// What ended the reading.
-    pub(super) fn failure(&self) -> Option<DecodeError> {
+    pub(crate) fn failure(&self) -> Option<DecodeError> {
         self.course().failure.clone()
     }
 }

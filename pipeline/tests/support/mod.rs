@@ -1,6 +1,9 @@
 //! Files to read, and reading them within a bound of time.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod house;
+pub(crate) mod server;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
