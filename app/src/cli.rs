@@ -6,13 +6,14 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::compose::House;
 use crate::outcome::Outcome;
-use crate::verbs::{config, doctor, embed, index, model, search, source, synth};
+use crate::verbs::{config, coverage, doctor, embed, index, model, search, source, synth, watch};
 
 const EXAMPLES: &str = "\
 Examples:
   footage index ~/Videos                      index every video in a folder
   footage search \"a red car turns left\"       find moments, with files and times
   footage search \"a dog\" --source garden.mp4 --from 1:00 --to 5:00
+  footage source add gate rtsp://10.0.0.5/1   a camera; `footage watch` watches it
   footage source list                         what is indexed, and how much of it
   footage doctor                              what this machine lacks, and how to get it
 
@@ -33,7 +34,7 @@ pub(crate) struct Cli {
 }
 
 /// Flags that every verb takes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
     /// Folder in which the index and everything else is kept [setting: data.dir]
@@ -59,8 +60,10 @@ pub(crate) type Stated = (&'static str, String, &'static str);
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Index(index::Args),
+    Watch(watch::Args),
     Search(search::Args),
     Source(source::Args),
+    Coverage(coverage::Args),
     Embed(embed::Args),
     Model(model::Args),
     Synth(synth::Args),
@@ -83,6 +86,8 @@ impl Verb {
             Self::Index(args) => index::run(&args, house),
             Self::Search(args) => search::run(&args, house),
             Self::Source(args) => source::run(args, house),
+            Self::Watch(args) => watch::run(&args, house),
+            Self::Coverage(args) => coverage::run(&args, house),
             Self::Embed(args) => embed::run(&args, house),
             Self::Model(args) => model::run(args, house),
             Self::Synth(args) => synth::run(&args),

@@ -5,24 +5,25 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use candle_core::Device;
-use footage_clip::{ModelRef, SourceId, SourceRecord, UtcStart};
+use footage_clip::{ModelRef, SourceId, SourceKind, SourceRecord, UtcStart};
 use footage_index::{
     Collection, EmbeddedIndex, EmbeddedSettings, Filter, FindClips as _, IndexError, Ledger, With,
     finish_removals,
 };
 use footage_model::Model;
-use footage_pipeline::{Archive, EarlierWork, EmbedStage};
+use footage_pipeline::{Archive, EarlierWork, EmbedStage, footage_dir};
 use footage_search::KnownSource;
 use footage_topic::Topic;
 
 use crate::bundled;
-use crate::settings::{Layers, Settings};
+use crate::settings::{Layers, Restate, Settings};
 
 /// The settings in force, and what they lead to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct House {
     pub settings: Settings,
     pub layers: Layers,
+    pub restate: Restate,
 }
 
 /// An index with its ledger, which this process alone has open.
@@ -36,6 +37,16 @@ impl House {
     /// Where thumbnails of moments that were shown lie.
     pub(crate) fn thumbnails(&self) -> PathBuf {
         self.settings.data_dir.join("thumbnails")
+    }
+
+    /// Where a live source's footage is kept.
+    pub(crate) fn recording(&self, id: &SourceId) -> PathBuf {
+        footage_dir(&self.settings.data_dir, id)
+    }
+
+    /// Whether anything was indexed here.
+    pub(crate) fn is_indexed(&self) -> Result<bool> {
+        Ok(fs_err::exists(self.settings.data_dir.join("index"))?)
     }
 
     /// Loads the model of the settings, or the bundled one.
@@ -120,23 +131,24 @@ impl Store {
         Ok(store)
     }
 
-    /// What became of the clips of sources; with the wall-clock time of their origin where that is
-    /// asked for and known.
+    /// What became of that part of sources which `filter` leaves; with the wall-clock time of a
+    /// file's origin where that is asked about and known.
     pub(crate) async fn known(
         &self,
         records: impl IntoIterator<Item = SourceRecord>,
-        with_origins: bool,
+        filter: &Filter,
     ) -> Result<Vec<KnownSource>> {
         let mut known = Vec::new();
         for record in records {
-            let origin = if with_origins { self.origin(&record.source_id).await? } else { None };
-            known.push(KnownSource::read(&self.ledger, record, origin, &Filter::default())?);
+            let is_asked = filter.utc.is_some() && record.kind == SourceKind::File;
+            let origin = if is_asked { self.origin(&record.source_id).await? } else { None };
+            known.push(KnownSource::read(&self.ledger, record, origin, filter)?);
         }
         Ok(known)
     }
 
     /// Wall-clock time of a source's origin, as any of its clips tells it.
-    async fn origin(&self, source: &SourceId) -> Result<Option<UtcStart>> {
+    pub(crate) async fn origin(&self, source: &SourceId) -> Result<Option<UtcStart>> {
         let ids = self.index.ids(source, None, 1).await?;
         let clip = self.index.get(&ids, With::default()).await?.pop();
         Ok(clip.and_then(|clip| {

@@ -3,11 +3,14 @@
 mod bundled;
 mod cli;
 mod compose;
+mod instance;
 mod logging;
 mod outcome;
+mod requests;
 mod settings;
 mod terminal;
 mod verbs;
+mod watching;
 mod when;
 
 use std::process::ExitCode;
@@ -17,7 +20,7 @@ use clap::Parser as _;
 use crate::cli::Cli;
 use crate::compose::House;
 use crate::outcome::Outcome;
-use crate::settings::Settings;
+use crate::settings::{Restate, Settings};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,7 +33,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
-    let layers = settings::layers(&cli.global, cli.verb.flags())?;
+    let restate = Restate { of_verb: cli.verb.flags(), global: cli.global };
+    let layers = restate.layers()?;
     let settings = Settings::read(&layers)?;
-    cli.verb.run(&House { settings, layers })
+    cli.verb.run(&House { settings, layers, restate })
 }

@@ -1,10 +1,14 @@
 //! Times as people type them.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A point in time, on a command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// A point in time, on a command line or in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) enum When {
     /// Nanoseconds from a source's origin.
     Media(u64),
@@ -27,6 +31,29 @@ impl FromStr for When {
              `2026-05-01`, `2026-05-01T14:30` (UTC) or `2026-05-01T14:30:00+02:00`"
                 .to_owned()
         })
+    }
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Media(ns) => write!(f, "{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000),
+            Self::Utc(us) => f.write_str(&utc_text_precise(*us)),
+        }
+    }
+}
+
+impl TryFrom<String> for When {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<When> for String {
+    fn from(when: When) -> Self {
+        when.to_string()
     }
 }
 
@@ -56,6 +83,12 @@ pub(crate) fn utc_text(unix_us: i64) -> String {
     let (year, month, day) = civil_of(days);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// The same to the microsecond: `2026-05-01T14:30:00.250000Z`.
+pub(crate) fn utc_text_precise(unix_us: i64) -> String {
+    let whole = utc_text(unix_us);
+    format!("{}.{:06}Z", whole.trim_end_matches('Z'), unix_us.rem_euclid(1_000_000))
 }
 
 fn looks_like_a_date(text: &str) -> bool {
@@ -205,6 +238,13 @@ mod tests {
         assert_eq!(utc("2026-05-01T14:30:00Z"), utc("2026-05-01 16:30:00+02:00"));
         assert_eq!(utc("2026-05-01T14:30:00.25Z"), utc("2026-05-01T14:30").map(|us| us + 250_000));
         assert_eq!(utc("1969-12-31T23:59:59Z"), Some(-1_000_000));
+    }
+
+    #[test]
+    fn what_is_written_reads_back_as_the_same_time() {
+        for when in [When::Media(90_250_000_000), When::Utc(1_777_000_000_123_456), When::Utc(-1)] {
+            assert_eq!(when.to_string().parse(), Ok(when), "{when}");
+        }
     }
 
     #[test]

@@ -10,6 +10,9 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+/// What the keys of live sources begin with: `sources.NAME.FIELD`.
+const SOURCES: &str = "sources.";
+
 /// What every environment variable that is a setting begins with.
 pub(crate) const ENV_PREFIX: &str = "FOOTAGE__";
 
@@ -33,7 +36,7 @@ impl fmt::Display for Origin {
 }
 
 /// One setting and who stated it last.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Setting {
     pub value: Value,
     pub origin: Origin,
@@ -44,6 +47,14 @@ pub(crate) struct Setting {
 #[derive(Clone, Debug)]
 pub(crate) struct Layers {
     settings: BTreeMap<String, Setting>,
+    /// What is stated of live sources, by name: see [`super::sources`].
+    sources: BTreeMap<String, StatedSource>,
+}
+
+/// What is stated of one live source, and where.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct StatedSource {
+    pub fields: BTreeMap<String, Setting>,
 }
 
 impl Layers {
@@ -54,18 +65,27 @@ impl Layers {
             .into_iter()
             .map(|(key, value)| (key, Setting { value, origin: Origin::Default }))
             .collect();
-        Ok(Self { settings })
+        Ok(Self { settings, sources: BTreeMap::new() })
     }
 
     /// States what a TOML file states.
     pub(crate) fn with_file(mut self, path: &Path) -> Result<Self> {
         let text = fs_err::read_to_string(path)?;
-        let table: Table =
-            toml::from_str(&text).with_context(|| format!("{} is no TOML", path.display()))?;
+        // The error's own text repeats the line, which may hold a password.
+        let table: Table = toml::from_str(&text).map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.lines().count().max(1));
+            anyhow!("{} is no TOML: line {line}: {}", path.display(), error.message())
+        })?;
         for (key, value) in leaves(table) {
             self.state(&key, value, Origin::File(path.to_owned()))?;
         }
         Ok(self)
+    }
+
+    /// The live sources stated, by name.
+    pub(crate) fn sources(&self) -> &BTreeMap<String, StatedSource> {
+        &self.sources
     }
 
     /// States what variables named `FOOTAGE__SECTION__KEY` state.
@@ -83,6 +103,10 @@ impl Layers {
 
     /// States one setting as text: `true`, `2`, `0.5`, or the text itself, by what the setting is.
     pub(crate) fn state_text(&mut self, key: &str, text: &str, origin: Origin) -> Result<()> {
+        if key.starts_with(SOURCES) {
+            let field = key.rsplit('.').next().unwrap_or_default();
+            return self.state(key, super::sources::value_of(field, text), origin);
+        }
         let wrong = |kind| anyhow!("setting `{key}` (from {origin}) is `{text}`, not {kind}");
         let value = match &self.known(key, &origin)?.value {
             Value::Integer(_) => Value::Integer(text.parse().map_err(|_| wrong("a whole number"))?),
@@ -94,6 +118,14 @@ impl Layers {
     }
 
     fn state(&mut self, key: &str, value: Value, origin: Origin) -> Result<()> {
+        if let Some(key) = key.strip_prefix(SOURCES) {
+            let (name, field) = key.split_once('.').with_context(|| {
+                format!("`{SOURCES}{key}` (from {origin}) is no source: write [sources.NAME]")
+            })?;
+            let source = self.sources.entry(name.to_owned()).or_default();
+            source.fields.insert(field.to_owned(), Setting { value, origin });
+            return Ok(());
+        }
         let held = &self.known(key, &origin)?.value;
         let value = match (held, value) {
             (Value::Float(_), Value::Integer(whole)) => Value::Float(whole as f64),

@@ -1,7 +1,10 @@
 //! The settings: defaults, then a file, then the environment, then flags.
 
 mod layers;
+pub(crate) mod secret;
+pub(crate) mod sources;
 
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use footage_clip::{PartialClip, Rate, WindowSpec};
 use footage_indexer::IndexerSettings;
 use footage_model::Model;
-use footage_pipeline::{DecodeMode, DecodeSettings, EmbedSettings, PictureSize};
+use footage_pipeline::{DecodeMode, DecodeSettings, EmbedSettings, PictureSize, RecordingSettings};
 use gstfootage::footageclip::LONGEST_GAP;
 
 pub(crate) use self::layers::{Layers, Origin, Setting};
@@ -18,6 +21,9 @@ use crate::cli::{Global, Stated};
 
 /// Every setting with its default and its explanation. The only place a default is written.
 pub(crate) const DEFAULTS: &str = include_str!("../../../configs/default.toml");
+
+/// A fragment is lost as a whole where its disk is: an hour is enough to lose.
+const LONGEST_FRAGMENT: Duration = Duration::from_secs(3600);
 
 /// Pixels of a thumbnail's longer side.
 const THUMBNAIL_WIDTH: u32 = 320;
@@ -34,6 +40,10 @@ pub(crate) struct Settings {
     pub window: WindowSettings,
     pub decode: DecodeChoices,
     pub embed: EmbedSettings,
+    pub live: LiveSettings,
+    pub record: RecordSettings,
+    /// None: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     pub index: IndexSettings,
     pub search: SearchSettings,
 }
@@ -55,6 +65,31 @@ pub(crate) struct DecodeChoices {
     max_gap: Duration,
     partial: PartialClip,
     pub parallel_files: NonZeroUsize,
+}
+
+/// What is done with live sources that do not say otherwise themselves.
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "until cameras are gated and recorded")]
+pub(crate) struct LiveSettings {
+    pub transport: String,
+    pub decode: String,
+    pub gate: bool,
+    pub refresh: Duration,
+    pub latency: Duration,
+    pub stalled_after: Duration,
+    pub queue_clips: NonZeroUsize,
+    pub batch_wait: Duration,
+}
+
+/// How the footage of live sources is kept.
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "until cameras are gated and recorded")]
+pub(crate) struct RecordSettings {
+    pub enabled: bool,
+    pub fragment: Duration,
+    pub keep_days: f64,
+    pub keep_gib: f64,
+    pub min_free_mib: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -79,8 +114,22 @@ pub(crate) struct SearchSettings {
     pub gap_ns: Option<u64>,
 }
 
+/// How the settings were stated, to read them again.
+#[derive(Clone, Debug)]
+pub(crate) struct Restate {
+    pub global: Global,
+    pub of_verb: Vec<Stated>,
+}
+
+impl Restate {
+    /// Every setting as it is stated now.
+    pub(crate) fn layers(&self) -> Result<Layers> {
+        layers(&self.global, self.of_verb.clone())
+    }
+}
+
 /// Every setting as stated, the last statement winning.
-pub(crate) fn layers(global: &Global, of_verb: Vec<Stated>) -> Result<Layers> {
+fn layers(global: &Global, of_verb: Vec<Stated>) -> Result<Layers> {
     let mut layers = Layers::of_defaults(DEFAULTS)?;
     if let Some(path) = &global.config {
         layers = layers.with_file(path)?;
@@ -140,6 +189,29 @@ impl Settings {
                 queue_clips: layers.count("embed.queue_clips", 65_536)?,
                 ..EmbedSettings::default()
             },
+            live: LiveSettings {
+                transport: layers.get("live.transport")?,
+                decode: layers.get("live.decode")?,
+                gate: layers.get("live.gate")?,
+                refresh: layers.seconds("live.refresh_s", 1.0)?,
+                latency: Duration::from_millis(layers.within("live.latency_ms", 0, 60_000)?),
+                stalled_after: layers.seconds("live.stalled_after_s", 1.0)?,
+                queue_clips: layers.count("live.queue_clips", 65_536)?,
+                batch_wait: layers.seconds("live.batch_wait_s", 0.0)?,
+            },
+            record: RecordSettings {
+                enabled: layers.get("record.enabled")?,
+                fragment: layers.seconds_up_to("record.fragment_s", 1.0, LONGEST_FRAGMENT)?,
+                keep_days: layers.within("record.keep_days", 0.0, 1e6)?,
+                keep_gib: layers.within("record.keep_gib", 0.0, 1e6)?,
+                min_free_mib: layers.within("record.min_free_mib", 0, 1 << 30)?,
+            },
+            metrics_listen: match layers.get::<String>("metrics.listen")? {
+                address if address.is_empty() => None,
+                address => Some(address.parse().with_context(|| {
+                    format!("setting `metrics.listen` is `{address}`: write it as 127.0.0.1:9091")
+                })?),
+            },
             index: IndexSettings {
                 batch_clips: layers.count("index.batch_clips", 65_536)?,
                 batch_wait: layers.seconds("index.batch_wait_s", 0.0)?,
@@ -192,6 +264,18 @@ impl IndexSettings {
             max_batch: self.batch_clips,
             max_wait: self.batch_wait,
             ..IndexerSettings::default()
+        }
+    }
+}
+
+#[allow(dead_code, reason = "until cameras are gated and recorded")]
+impl RecordSettings {
+    /// How a source that is recorded is recorded.
+    pub(crate) fn recording(&self) -> RecordingSettings {
+        RecordingSettings {
+            fragment: self.fragment,
+            min_free_bytes: self.min_free_mib << 20,
+            ..RecordingSettings::default()
         }
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::compose::{House, model_ref};
 use crate::outcome::Outcome;
-use crate::verbs::search::picture;
+use crate::requests::search::Picture;
 
 /// Print the vector of a text, a picture or a video's clips as JSON
 ///
@@ -75,7 +75,7 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
         }
         What::Image { file } => {
             for file in file {
-                let embedding = model.embed_image(&picture(file)?)?;
+                let embedding = model.embed_image(&Picture::read(file)?.pixels()?)?;
                 print(&model, &json!({ "file": file.to_string_lossy() }), &embedding)?;
             }
         }

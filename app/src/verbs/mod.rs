@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub(crate) mod config;
+pub(crate) mod coverage;
 pub(crate) mod doctor;
 pub(crate) mod embed;
 pub(crate) mod index;
@@ -8,3 +9,4 @@ pub(crate) mod model;
 pub(crate) mod search;
 pub(crate) mod source;
 pub(crate) mod synth;
+pub(crate) mod watch;

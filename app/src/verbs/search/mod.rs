@@ -1,24 +1,23 @@
 //! `footage search`: a sentence to moments.
 
-mod json;
-mod selection;
 mod table;
 
 use std::io::{Write as _, stdout};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::ArgGroup;
-use footage_clip::{ClipId, RgbFrame, SourceRecord};
-use footage_index::FindClips;
-use footage_search::{Answer, Found, Play, Query, QueryError, Wanted, find_moments};
+use footage_clip::ClipId;
 
 use crate::cli::Stated;
 use crate::compose::House;
+use crate::instance::Instance;
 use crate::outcome::Outcome;
+use crate::requests::Desk;
+use crate::requests::search::{LookedFor, Picture, SearchRequest};
+use crate::requests::selection::Named;
 use crate::when::{When, ago};
-
-pub(crate) use self::selection::named;
 
 /// Find moments by a sentence, a picture, or a clip that is like them
 ///
@@ -84,126 +83,50 @@ impl Args {
         self.all || self.min_confidence == Some(0.0)
     }
 
-    fn query(&self) -> Result<Query> {
-        if let Some(path) = &self.image {
-            return Ok(Query::Picture(picture(path)?));
-        }
-        match self.clip {
-            Some(clip) => Ok(Query::Clip(clip)),
-            None if self.sentence().is_empty() => Err(QueryError::Empty.into()),
-            None => Ok(Query::Text(self.sentence())),
-        }
+    fn looked_for(&self) -> Result<LookedFor> {
+        Ok(match (&self.image, self.clip) {
+            (Some(path), _) => LookedFor::Image(Picture::read(path)?),
+            (None, Some(clip)) => LookedFor::Clip(clip),
+            (None, None) => LookedFor::Text(self.text.join(" ").trim().to_owned()),
+        })
     }
 
-    fn sentence(&self) -> String {
-        self.text.join(" ").trim().to_owned()
+    fn request(&self, house: &House) -> Result<SearchRequest> {
+        let search = &house.settings.search;
+        let request = SearchRequest {
+            query: self.looked_for()?,
+            sources: self.source.iter().map(|given| Named::here(given)).collect(),
+            from: self.from,
+            to: self.to,
+            since_s: self.since.map(|since| since.as_secs_f64()),
+            limit: Some(search.limit),
+            min_confidence: Some(search.min_confidence),
+            all: self.wants_all(),
+        };
+        request.check()?;
+        Ok(request)
     }
-
-    fn as_json(&self) -> json::QueryJson {
-        match (&self.image, self.clip) {
-            (Some(path), _) => json::QueryJson::Image(path.to_string_lossy().into_owned()),
-            (None, Some(clip)) => json::QueryJson::Clip(clip),
-            (None, None) => json::QueryJson::Text(self.sentence()),
-        }
-    }
-
-    /// The query as people call it.
-    fn asked_for(&self) -> String {
-        match (&self.image, self.clip) {
-            (Some(path), _) => format!("the picture {}", path.display()),
-            (None, Some(clip)) => format!("clip {clip}"),
-            (None, None) => format!("\"{}\"", self.sentence()),
-        }
-    }
-}
-
-/// A moment that is shown, with what makes it watchable.
-struct Shown {
-    found: Found,
-    play: Option<Play>,
-    thumbnail: Option<PathBuf>,
 }
 
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     // What is typed wrong is said before anything is loaded.
-    let query = args.query()?;
-    let store = house.open_existing_store().await?;
-    let records = store.ledger.sources()?;
-    let filter = args.filter(&records)?;
-    let is_meant = |record: &SourceRecord| {
-        filter.sources.is_empty() || filter.sources.contains(&record.source_id)
-    };
-    let sources = store.known(records.into_iter().filter(is_meant), filter.utc.is_some()).await?;
-    let model = house.open_model()?;
-    let asked = query.ask(&model, &store.index).await?;
-    let search = &house.settings.search;
-    let wanted = Wanted {
-        limit: search.limit,
-        min_confidence: search.min_confidence,
-        all: args.wants_all(),
-        gap_ns: search.gap_ns,
-        except: asked.except,
-    };
-    let answer =
-        find_moments(&store.index, &sources, &asked.embedding, &filter, &wanted, asked.calibration)
-            .await?;
-    let shown = shown(&answer, &store.index, &house.thumbnails()).await?;
-    let text = if args.json {
-        json::answer(args.as_json(), store.index.model(), &answer, &shown, search)?
+    let request = args.request(house)?;
+    let reply = if let Some(instance) = Instance::running(&house.settings.data_dir).await? {
+        instance.search(&request).await?
     } else {
-        table::answer(&args.asked_for(), &answer, &shown, house)
+        let store = Arc::new(house.open_existing_store().await?);
+        let model = Arc::new(house.open_model()?);
+        let desk = Desk { house: Arc::new(house.clone()), model, store };
+        request.answer(&desk).await?
+    };
+    let text = if args.json {
+        serde_json::to_string_pretty(&reply)? + "\n"
+    } else {
+        table::answer(&reply, &house.settings.data_dir)
     };
     let mut out = stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(Outcome::Done)
-}
-
-pub(crate) fn picture(path: &Path) -> Result<RgbFrame> {
-    let read = || -> Result<RgbFrame> {
-        let mut reader = image::ImageReader::open(path)?.with_guessed_format()?;
-        let mut limits = image::Limits::default();
-        limits.max_alloc = Some(512 << 20);
-        reader.limits(limits);
-        let pixels = reader.decode()?.into_rgb8();
-        Ok(RgbFrame::try_new(pixels.width(), pixels.height(), pixels.into_raw())?)
-    };
-    read().with_context(|| {
-        format!("{} cannot be read as a picture: give a JPEG or PNG", path.display())
-    })
-}
-
-async fn shown(answer: &Answer, index: &dyn FindClips, folder: &Path) -> Result<Vec<Shown>> {
-    let mut shown = Vec::new();
-    for found in &answer.moments {
-        let moment = &found.moment;
-        let play = moment.media.as_ref().map(|media| Play::new(&media.path, &moment.span));
-        let thumbnail = match index.thumbnail(moment.best).await? {
-            Some(jpeg) => match written(folder, moment.best, &jpeg) {
-                Ok(path) => Some(path),
-                // A search is worth having without pictures too, on a full disk for one.
-                Err(error) => {
-                    tracing::warn!(%error, "no thumbnail");
-                    None
-                }
-            },
-            None => None,
-        };
-        shown.push(Shown { found: found.clone(), play, thumbnail });
-    }
-    Ok(shown)
-}
-
-/// Writes a thumbnail unless it lies there already; whoever looks sees all of it or nothing.
-fn written(folder: &Path, clip: ClipId, jpeg: &[u8]) -> Result<PathBuf> {
-    let path = folder.join(format!("{clip}.jpg"));
-    let is_there = fs_err::metadata(&path).is_ok_and(|held| held.len() == jpeg.len() as u64);
-    if !is_there {
-        fs_err::create_dir_all(folder)?;
-        let partial = folder.join(format!("{clip}.{}.part", std::process::id()));
-        fs_err::write(&partial, jpeg)?;
-        fs_err::rename(&partial, &path)?;
-    }
-    Ok(path)
 }

@@ -1,0 +1,148 @@
+//! Answers other processes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use axum::extract::{DefaultBodyLimit, Path as InPath, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::{DoneReply, ErrorReply, socket};
+use crate::outcome::in_one_line;
+use crate::requests::Desk;
+use crate::requests::coverage::{CoverageReply, CoverageRequest};
+use crate::requests::found::SearchReply;
+use crate::requests::search::SearchRequest;
+use crate::requests::sources::{RemoveReply, RemoveRequest, SourcesReply};
+use crate::settings::sources::{SourceDefinition, named};
+use crate::watching::Watching;
+
+/// A picture to search by is the largest thing sent.
+const MOST_BYTES: usize = 64 << 20;
+
+/// The form that metrics are told in.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What answers are made of.
+#[derive(Clone)]
+pub(crate) struct Answering {
+    pub desk: Desk,
+    pub watching: Arc<Watching>,
+}
+
+/// Answers on the socket in the data directory until `stop` says so.
+pub(crate) async fn answer(
+    data_dir: &Path,
+    answering: Answering,
+    stop: watch::Receiver<bool>,
+) -> Result<()> {
+    let listener = socket::listen(data_dir)
+        .with_context(|| format!("cannot listen on {}", socket::path(data_dir).display()))?;
+    let requests = Router::new()
+        .route("/v1/search", post(search))
+        .route("/v1/coverage", post(coverage))
+        .route("/v1/sources", get(sources))
+        .route("/v1/sources/{id}", put(add_source))
+        .route("/v1/sources/remove", post(remove_sources))
+        .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .merge(told())
+        .with_state(answering);
+    let served = axum::serve(listener, requests).with_graceful_shutdown(stopped(stop)).await;
+    // The next one to listen takes the place of what is left there.
+    drop(fs_err::remove_file(socket::path(data_dir)));
+    served.context("answering other processes ended")
+}
+
+/// Tells monitors how things are, on a port: nothing that can be seen in the footage.
+pub(crate) async fn tell_monitors(
+    listener: TcpListener,
+    answering: Answering,
+    stop: watch::Receiver<bool>,
+) -> Result<()> {
+    let requests = told().with_state(answering);
+    let served = axum::serve(listener, requests).with_graceful_shutdown(stopped(stop)).await;
+    served.context("telling metrics ended")
+}
+
+fn told() -> Router<Answering> {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz/live", get(async || "alive\n"))
+        .route("/healthz/ready", get(ready))
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // Whoever could say so is gone: that is a stop too.
+    drop(stop.wait_for(|stopped| *stopped).await);
+}
+
+async fn search(
+    State(answering): State<Answering>,
+    Json(request): Json<SearchRequest>,
+) -> Result<Json<SearchReply>, Failed> {
+    Ok(Json(request.answer(&answering.desk).await?))
+}
+
+async fn coverage(
+    State(answering): State<Answering>,
+    Json(request): Json<CoverageRequest>,
+) -> Result<Json<CoverageReply>, Failed> {
+    Ok(Json(request.answer(&answering.desk.store).await?))
+}
+
+async fn sources(State(answering): State<Answering>) -> Result<Json<SourcesReply>, Failed> {
+    let states = answering.watching.states();
+    Ok(Json(SourcesReply::of(&answering.desk.store, &states).await?))
+}
+
+async fn add_source(
+    State(answering): State<Answering>,
+    InPath(id): InPath<String>,
+    Json(source): Json<SourceDefinition>,
+) -> Result<Json<DoneReply>, Failed> {
+    answering.watching.add(named(&id)?, source).await?;
+    Ok(Json(DoneReply {}))
+}
+
+async fn remove_sources(
+    State(answering): State<Answering>,
+    Json(request): Json<RemoveRequest>,
+) -> Result<Json<RemoveReply>, Failed> {
+    let Answering { desk, watching } = &answering;
+    Ok(Json(request.answer(&desk.house, &desk.store, Some(watching)).await?))
+}
+
+async fn metrics(State(answering): State<Answering>) -> Response {
+    let text = answering.watching.metrics();
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+}
+
+/// Ready once every source has been tried: from then on, what is found is all there is.
+async fn ready(State(answering): State<Answering>) -> (StatusCode, &'static str) {
+    if answering.watching.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+    }
+}
+
+/// A request that failed.
+struct Failed(anyhow::Error);
+
+impl From<anyhow::Error> for Failed {
+    fn from(error: anyhow::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        let reply = ErrorReply { error: in_one_line(&self.0) };
+        (StatusCode::UNPROCESSABLE_ENTITY, Json(reply)).into_response()
+    }
+}

@@ -1,0 +1,349 @@
+//! Live sources, as stated under `[sources.NAME]`: in `footage.toml` by a person, or in the data
+//! directory's `sources.toml` by `footage source add`.
+
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use footage_clip::SourceId;
+use footage_pipeline::{Camera, Credentials, Location};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::Settings;
+use super::layers::StatedSource;
+use super::secret::Secret;
+use crate::requests::sources::{LiveState, States};
+
+/// Where `footage source add` keeps what it was told, below the data directory.
+const OWN_FILE: &str = "sources.toml";
+
+/// Fields that hold no text.
+const FLAGS: [&str; 4] = ["gate", "record", "live", "loop"];
+const NUMBERS: [&str; 2] = ["keep_days", "keep_gib"];
+
+/// How a live source is reached and what is done with it. What is not stated is as `[live]` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SourceDefinition {
+    /// `rtsp://`, `rtsps://`, `http://`, `https://`, `v4l2:///dev/video0`, or a path with `live`.
+    pub uri: String,
+    /// Name for people; the source's id where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// An environment variable that holds the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
+    /// A file whose first line is the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// `auto`, `tcp` or `udp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
+    /// Certificates, in PEM, that are trusted for this source besides the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ca: Option<PathBuf>,
+    /// `auto`, `keyframes` or `all`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode: Option<String>,
+    /// Whether clips with nothing new to see are left unembedded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<bool>,
+    /// Whether the footage is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<bool>,
+    /// Days after which its clips and footage are removed; 0 means never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<f64>,
+    /// GiB of footage beyond which the oldest is removed; 0 means no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_gib: Option<f64>,
+    /// Whether a file is played at its own pace, as a trial of a camera.
+    #[serde(default)]
+    pub live: bool,
+    /// Whether such a file begins again at its end.
+    #[serde(default, rename = "loop")]
+    pub loops: bool,
+}
+
+/// All live sources in force, and which of them a person stated.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct SourceList {
+    pub sources: BTreeMap<SourceId, SourceDefinition>,
+    /// Those that `footage source remove` cannot take away, with where they are stated.
+    pub stated_at: BTreeMap<SourceId, String>,
+}
+
+impl SourceList {
+    /// Reads what is stated in the settings, and what was added.
+    pub(crate) fn read(stated: &BTreeMap<String, StatedSource>, data_dir: &Path) -> Result<Self> {
+        let mut list = Self::default();
+        for (id, definition) in OwnSources::read(data_dir)?.sources {
+            list.sources.insert(id, definition);
+        }
+        for (name, source) in stated {
+            let id = named(name)?;
+            let table: Table = source
+                .fields
+                .iter()
+                .map(|(field, setting)| (field.clone(), setting.value.clone()))
+                .collect();
+            let origin = source.fields.values().next().map(|setting| setting.origin.to_string());
+            let origin = origin.unwrap_or_default();
+            let definition: SourceDefinition = Value::Table(table).try_into().map_err(
+                // The error's own text repeats what was written, the password with it.
+                |error: toml::de::Error| {
+                    anyhow::anyhow!("[sources.{name}] (from {origin}): {}", error.message())
+                },
+            )?;
+            definition.check(&id)?;
+            list.stated_at.insert(id.clone(), origin);
+            list.sources.insert(id, definition);
+        }
+        Ok(list)
+    }
+}
+
+impl SourceList {
+    /// How they are while nobody watches.
+    pub(crate) fn idle(&self) -> States {
+        let state = |id: &SourceId, definition: &SourceDefinition| LiveState {
+            state: "not watched".to_owned(),
+            reason: None,
+            since: None,
+            reconnects: 0,
+            seen_until: None,
+            label: definition.label.clone().unwrap_or_else(|| id.to_string()),
+        };
+        self.sources.iter().map(|(id, source)| (id.clone(), state(id, source))).collect()
+    }
+}
+
+impl SourceDefinition {
+    /// A source at an address, everything else as usual.
+    pub(crate) fn at(uri: impl Into<String>) -> Self {
+        Self {
+            uri: uri.into(),
+            label: None,
+            user: None,
+            password: None,
+            password_env: None,
+            password_file: None,
+            transport: None,
+            tls_ca: None,
+            decode: None,
+            gate: None,
+            record: None,
+            keep_days: None,
+            keep_gib: None,
+            live: false,
+            loops: false,
+        }
+    }
+
+    /// What is wrong with it by itself.
+    pub(crate) fn check(&self, id: &SourceId) -> Result<()> {
+        ensure!(!self.uri.is_empty(), "source `{id}` has no uri: say where it is");
+        let ways =
+            [self.password.is_some(), self.password_env.is_some(), self.password_file.is_some()];
+        ensure!(
+            ways.iter().filter(|way| **way).count() <= 1,
+            "source `{id}` states its password in two ways: choose one of password, password_env \
+             and password_file"
+        );
+        for (field, value) in [("keep_days", self.keep_days), ("keep_gib", self.keep_gib)] {
+            let value = value.unwrap_or(0.0);
+            ensure!(
+                (0.0..=1e6).contains(&value),
+                "source `{id}`: {field} is {value}: choose 0 to 1000000"
+            );
+        }
+        Ok(())
+    }
+
+    /// The camera that this describes.
+    pub(crate) fn camera(&self, id: &SourceId, settings: &Settings) -> Result<Camera> {
+        let about = || format!("source `{id}`");
+        let live = &settings.live;
+        let (location, in_address) = if self.live {
+            (Location::file(PathBuf::from(&self.uri), self.loops).with_context(about)?, None)
+        } else {
+            Location::parse(&self.uri).with_context(about)?
+        };
+        let transport = self.transport.as_ref().unwrap_or(&live.transport);
+        let decode = self.decode.as_ref().unwrap_or(&live.decode);
+        let credentials = match (&self.user, self.password().with_context(about)?) {
+            (None, None) => in_address,
+            (user, password) => Some(Credentials {
+                user: user.clone().or(in_address.map(|held| held.user)).unwrap_or_default(),
+                password: password.map(|secret| secret.reveal().to_owned()).unwrap_or_default(),
+            }),
+        };
+        Ok(Camera {
+            source_id: id.clone(),
+            name: self.label.clone().unwrap_or_else(|| id.to_string()),
+            location,
+            credentials,
+            transport: transport.parse().with_context(about)?,
+            tls_ca: self.tls_ca.clone(),
+            decode: decode.parse().with_context(about)?,
+        })
+    }
+
+    /// The password, from wherever it is kept.
+    pub(crate) fn password(&self) -> Result<Option<Secret>> {
+        if let Some(name) = &self.password_env {
+            let value = std::env::var(name)
+                .with_context(|| format!("password_env names {name}, which is not set"))?;
+            return Ok(Some(Secret::new(value)));
+        }
+        if let Some(path) = &self.password_file {
+            let text = fs_err::read_to_string(path)?;
+            return Ok(Some(Secret::new(text.lines().next().unwrap_or_default())));
+        }
+        Ok(self.password.clone())
+    }
+}
+
+/// The sources that `footage source add` was told of.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OwnSources {
+    #[serde(default)]
+    pub sources: BTreeMap<SourceId, SourceDefinition>,
+}
+
+impl OwnSources {
+    /// Where they are kept.
+    pub(crate) fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join(OWN_FILE)
+    }
+
+    pub(crate) fn read(data_dir: &Path) -> Result<Self> {
+        let path = Self::path(data_dir);
+        let text = match fs_err::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match toml::from_str::<Self>(&text) {
+            Ok(own) => {
+                for (id, definition) in &own.sources {
+                    definition.check(id)?;
+                }
+                Ok(own)
+            }
+            // Not the whole error: it repeats what is written there, passwords too.
+            Err(error) => bail!("{} cannot be read: {}", path.display(), error.message()),
+        }
+    }
+
+    /// Replaces the file as a whole. Nobody else may read it: it can hold passwords.
+    pub(crate) fn write(&self, data_dir: &Path) -> Result<()> {
+        fs_err::create_dir_all(data_dir)?;
+        let path = Self::path(data_dir);
+        let partial = path.with_extension(format!("toml.{}.part", std::process::id()));
+        let text = toml::to_string(self).context("the sources cannot be written as TOML")?;
+        let written = || -> Result<()> {
+            let mut file = fs_err::OpenOptions::new();
+            let mut file =
+                file.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs_err::rename(&partial, &path)?;
+            Ok(fs_err::File::open(data_dir)?.sync_all()?)
+        };
+        written().with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// A source's name as its id.
+pub(crate) fn named(name: &str) -> Result<SourceId> {
+    SourceId::try_new(name).with_context(|| format!("[sources.{name}]"))
+}
+
+/// Text as the value that a field of a source takes.
+pub(super) fn value_of(field: &str, text: &str) -> Value {
+    let as_flag = || text.parse().map(Value::Boolean).ok();
+    let as_number = || text.parse().map(Value::Float).ok();
+    let value = match field {
+        field if FLAGS.contains(&field) => as_flag(),
+        field if NUMBERS.contains(&field) => as_number(),
+        _ => None,
+    };
+    value.unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::settings::{DEFAULTS, Layers};
+
+    fn stated(toml: &str) -> Result<SourceList> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("footage.toml");
+        fs_err::write(&file, toml).unwrap();
+        let layers = Layers::of_defaults(DEFAULTS).unwrap().with_file(&file).unwrap();
+        SourceList::read(layers.sources(), folder.path())
+    }
+
+    #[test]
+    fn a_source_is_stated_in_the_settings_by_its_name() {
+        let list = stated("[sources.gate]\nuri = \"rtsp://cam/1\"\nkeep_days = 7\n").unwrap();
+        let gate = &list.sources[&SourceId::try_new("gate").unwrap()];
+        assert_eq!((gate.uri.as_str(), gate.keep_days), ("rtsp://cam/1", Some(7.0)));
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_and_no_password_with_it() {
+        let text =
+            "[sources.gate]\nuri = \"rtsp://cam/1\"\npassword = \"hush\"\npasword = \"hush\"\n";
+        let error = format!("{:#}", stated(text).unwrap_err());
+        assert!(error.contains("sources.gate") && error.contains("pasword"), "{error}");
+        assert!(!error.contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn a_password_is_never_shown_and_survives_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut own = OwnSources::default();
+        let definition = SourceDefinition {
+            password: Some(Secret::new("hush")),
+            ..SourceDefinition::at("rtsp://cam/1")
+        };
+        own.sources.insert(SourceId::try_new("gate").unwrap(), definition);
+        assert!(!format!("{own:?}").contains("hush"));
+        own.write(folder.path()).unwrap();
+        let path = OwnSources::path(folder.path());
+        let mode = fs_err::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let read = OwnSources::read(folder.path()).unwrap();
+        let password = read.sources.values().next().unwrap().password().unwrap();
+        assert_eq!(password.unwrap().reveal(), "hush");
+    }
+
+    #[test]
+    fn a_variable_states_a_field_of_a_source() {
+        let variables = [
+            ("FOOTAGE__SOURCES__GATE__URI".to_owned(), "rtsp://cam/1".to_owned()),
+            ("FOOTAGE__SOURCES__GATE__PASSWORD".to_owned(), "007".to_owned()),
+            ("FOOTAGE__SOURCES__GATE__RECORD".to_owned(), "true".to_owned()),
+        ];
+        let layers = Layers::of_defaults(DEFAULTS).unwrap().with_env(variables).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let list = SourceList::read(layers.sources(), folder.path()).unwrap();
+        let gate = list.sources.values().next().unwrap();
+        assert_eq!(gate.password().unwrap().unwrap().reveal(), "007");
+        assert_eq!(gate.record, Some(true));
+    }
+}

@@ -1,0 +1,211 @@
+//! `footage watch`: live sources, until stopped.
+
+use std::collections::BTreeMap;
+use std::io::{Write as _, stderr};
+use std::process::exit;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use footage_clip::SourceId;
+use footage_indexer::{Indexer, IndexerSettings};
+use footage_pipeline::{EmbedSettings, EmbedStage};
+use footage_topic::{MemoryTopic, Topic};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::compose::House;
+use crate::instance::Instance;
+use crate::instance::server::{self, Answering};
+use crate::outcome::{Outcome, in_one_line};
+use crate::requests::Desk;
+use crate::requests::sources::LiveState;
+use crate::terminal::{escaped, masked};
+use crate::watching::{Searchable, Watching, live_state, retain};
+
+/// How often the files that state sources are looked at for a change.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// How long a stop may take before it is forced.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Watch live sources, and make what they show searchable within seconds
+///
+/// Watches every source there is, until Ctrl-C. A source that fails is tried again for ever, and
+/// keeps no other from being watched. Sources can be added, changed and removed meanwhile, and
+/// everything can be searched.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  footage source add gate rtsp://10.0.0.5/stream1 --user viewer --password-stdin < secret
+  footage watch &
+  footage search \"a red car turns left\" --since 10m
+  footage coverage gate
+
+Sources are added with `footage source add`, or stated in footage.toml; a change of that file is taken
+up within seconds.")]
+pub(crate) struct Args {}
+
+#[tokio::main]
+pub(crate) async fn run(_args: &Args, house: &House) -> Result<Outcome> {
+    let data_dir = &house.settings.data_dir;
+    if Instance::running(data_dir).await?.is_some() {
+        bail!("{} is watched already, by another `footage watch`", data_dir.display());
+    }
+    let stop = stopped_by_signals()?;
+    let monitors = match house.settings.metrics_listen {
+        Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}: choose another for `metrics.listen`")
+        })?),
+        None => None,
+    };
+    let model = Arc::new(house.open_model()?);
+    let store = Arc::new(house.open_store(&model).await?);
+    store.index.optimize_in_background().await?;
+    let desk = Desk { house: Arc::new(house.clone()), model, store };
+    let ended = watched(&desk, monitors, stop).await;
+    let store = Arc::into_inner(desk.store).context("the index is still in use")?;
+    // Also after a failure: what is there is made durable, and the directory is free again.
+    store.index.close_at_once().await?;
+    ended.map(|()| Outcome::Done)
+}
+
+/// Ctrl-C, or a polite kill, ends the sources, and what was begun drains. A second one ends at once.
+fn stopped_by_signals() -> Result<watch::Receiver<bool>> {
+    let (asked, stop) = watch::channel(false);
+    ctrlc::set_handler(move || {
+        if asked.send_replace(true) {
+            exit(130);
+        }
+        // Where nobody reads stderr, the message is lost and the stop is not.
+        drop(writeln!(stderr(), "stopping: what was begun is finished; once more stops at once"));
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}
+
+/// cameras -> topic -> indexer -> index, joined in this process, and open to others.
+async fn watched(
+    desk: &Desk,
+    monitors: Option<TcpListener>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<()> {
+    let settings = &desk.house.settings;
+    let topic = Arc::new(MemoryTopic::new(settings.index.queue_records));
+    let follower = topic.follow().await?;
+    let searchable = Arc::new(Searchable::new(Arc::new(desk.store.index.clone())));
+    let indexing =
+        IndexerSettings { max_wait: settings.live.batch_wait, ..settings.index.indexer() };
+    let indexer = Indexer::new(searchable.clone(), desk.store.ledger.clone(), indexing);
+    let mut keeping = tokio::spawn(async move { indexer.run(follower).await });
+
+    let waiting = EmbedSettings { live_queue_clips: settings.live.queue_clips, ..settings.embed };
+    let (embed, stage) = EmbedStage::spawn(desk.model.clone(), waiting)
+        .context("cannot start the model's thread")?;
+    let watching = Watching::start(desk, embed, topic.clone(), searchable).await?;
+    let watching = Arc::new(watching);
+    let (end, ended) = watch::channel(false);
+    let answering = Answering { desk: desk.clone(), watching: watching.clone() };
+    let mut others = tokio::task::JoinSet::new();
+    others.spawn({
+        let (data_dir, answering, ended) =
+            (settings.data_dir.clone(), answering.clone(), ended.clone());
+        async move { server::answer(&data_dir, answering, ended).await }
+    });
+    if let Some(listener) = monitors {
+        others.spawn(server::tell_monitors(listener, answering.clone(), ended.clone()));
+    }
+    others.spawn(retain(desk.clone(), watching.clone(), ended.clone()));
+    others.spawn(look_for_changes(watching.clone(), ended.clone()));
+    others.spawn(tell_changes(watching.clone(), ended));
+    drop(answering);
+
+    let failed = tokio::select! {
+        _ = stop.wait_for(|stopped| *stopped) => None,
+        kept = &mut keeping => Some(match kept {
+            Ok(Ok(_)) => anyhow::anyhow!("the topic ended"),
+            Ok(Err(error)) => error.into(),
+            Err(error) => error.into(),
+        }),
+        Some(ended) = others.join_next() => Some(match ended {
+            Ok(Ok(())) => anyhow::anyhow!("a part of it ended by itself"),
+            Ok(Err(error)) => error,
+            Err(error) => error.into(),
+        }),
+    };
+    end.send_replace(true);
+    while others.join_next().await.is_some() {}
+    let watching = Arc::into_inner(watching).context("the sources are still in use")?;
+    let drained = async {
+        watching.stop().await;
+        topic.close();
+        if failed.is_none() {
+            keeping.await.context("the indexer ended unexpectedly")??;
+        }
+        tokio::task::spawn_blocking(|| stage.join()).await??;
+        anyhow::Ok(())
+    };
+    let drained = tokio::time::timeout(DRAIN, drained).await;
+    match (failed, drained) {
+        (Some(error), _) => Err(error.context("watching ended; nothing that was indexed is lost")),
+        (None, Ok(drained)) => drained,
+        (None, Err(_)) => {
+            bail!("not all that was begun could be finished in {DRAIN:?}: it is lost")
+        }
+    }
+}
+
+/// Takes up changes of the files that state sources, until `ended`.
+async fn look_for_changes(watching: Arc<Watching>, mut ended: watch::Receiver<bool>) -> Result<()> {
+    let mut told = String::new();
+    loop {
+        tokio::select! {
+            _ = ended.wait_for(|ended| *ended) => return Ok(()),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        match watching.reload().await {
+            Ok(()) => told.clear(),
+            Err(error) => {
+                let line = in_one_line(&error);
+                // A mistake stays until somebody corrects it: once is enough.
+                if line != told {
+                    say(&format!("{line}; what was watched before goes on"));
+                    told = line;
+                }
+            }
+        }
+    }
+}
+
+/// One line whenever a source's state changes, until `ended`.
+async fn tell_changes(watching: Arc<Watching>, mut ended: watch::Receiver<bool>) -> Result<()> {
+    let mut changes = watching.changes();
+    let mut told: BTreeMap<SourceId, LiveState> = BTreeMap::new();
+    loop {
+        let now: BTreeMap<SourceId, LiveState> = {
+            let statuses = changes.borrow_and_update();
+            statuses.iter().map(|(id, status)| (id.clone(), live_state(status))).collect()
+        };
+        for (id, state) in &now {
+            let is_told =
+                |told: &LiveState| told.state == state.state && told.reason == state.reason;
+            if !told.get(id).is_some_and(is_told) {
+                let why = state.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
+                say(&format!("{id}: {}{why}", state.state));
+            }
+        }
+        for id in told.keys().filter(|id| !now.contains_key(*id)) {
+            say(&format!("{id}: not watched any more"));
+        }
+        told = now;
+        tokio::select! {
+            _ = ended.wait_for(|ended| *ended) => return Ok(()),
+            changed = changes.changed() => if changed.is_err() { return Ok(()) },
+        }
+    }
+}
+
+/// A line for whoever looks; where nobody reads stderr it is lost, and nothing else.
+fn say(line: &str) {
+    drop(writeln!(stderr(), "{}", escaped(&masked(line))));
+}

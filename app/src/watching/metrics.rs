@@ -1,0 +1,193 @@
+//! What Prometheus is told, in the text form of `OpenMetrics`.
+
+use std::collections::BTreeMap;
+use std::fmt::Error;
+
+use footage_clip::SourceId;
+use footage_pipeline::{CameraStatus, EmbedStats, LATENCY_BOUNDS_S};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::live_state;
+use super::searchable::{BOUNDS_S, Delays};
+
+/// Every state a source can be in, so that each has its row.
+const STATES: [&str; 5] = ["connecting", "live", "stalled", "failed", "ended"];
+
+type NoLabels = [(&'static str, &'static str); 0];
+
+/// A moment's figures.
+#[derive(Debug)]
+struct Figures {
+    statuses: BTreeMap<SourceId, CameraStatus>,
+    embed: EmbedStats,
+    delays: Delays,
+}
+
+/// All there is to measure.
+pub(super) fn text(
+    statuses: BTreeMap<SourceId, CameraStatus>,
+    embed: EmbedStats,
+    delays: Delays,
+) -> String {
+    let mut registry = Registry::with_prefix("footage");
+    registry.register_collector(Box::new(Figures { statuses, embed, delays }));
+    let mut text = String::new();
+    match encode(&mut text, &registry) {
+        Ok(()) => text,
+        // Writing to a string does not fail.
+        Err(Error) => String::new(),
+    }
+}
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
+        self.sources(&mut encoder)?;
+        self.stage(&mut encoder)?;
+        histogram(
+            &mut encoder,
+            ("clip_searchable_seconds", "from the last frame of a live clip to its being found"),
+            &BOUNDS_S,
+            (&self.delays.buckets, self.delays.sum_s),
+        )
+    }
+}
+
+impl Figures {
+    fn sources(&self, encoder: &mut DescriptorEncoder) -> Result<(), Error> {
+        let mut states = encoder.encode_descriptor(
+            "source_state",
+            "1 for the state it is in",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (id, status) in &self.statuses {
+            let now = live_state(status).state;
+            for state in STATES {
+                let labels = [("source", id.as_str()), ("state", state)];
+                states.encode_family(&labels)?.encode_gauge(&i64::from(now == state))?;
+            }
+        }
+        let since = |status: &CameraStatus| status.counts.seen_until_ns as f64 / 1e9;
+        let help = "media time up to which clips are cut, in seconds since the Unix epoch";
+        let mut seen = encoder.encode_descriptor(
+            "source_seen_until_seconds",
+            help,
+            None,
+            MetricType::Gauge,
+        )?;
+        for (id, status) in &self.statuses {
+            seen.encode_family(&[("source", id.as_str())])?.encode_gauge(&since(status))?;
+        }
+        self.count(encoder, "source_reconnects", "connections made anew", |s| s.counts.reconnects)?;
+        self.count(encoder, "source_failures", "attempts that failed", |s| s.counts.failures)?;
+        self.count(encoder, "source_runs", "runs that began", |s| s.counts.runs)?;
+        self.count(encoder, "source_pictures", "pictures decoded", |s| s.counts.pictures)?;
+        let help = "clips by what became of them; lost ones by reason";
+        let mut clips =
+            encoder.encode_descriptor("source_clips", help, None, MetricType::Counter)?;
+        for (id, status) in &self.statuses {
+            let counts = &status.counts;
+            let mut one = |state: &str, reason: &str, count: u64| {
+                let labels = [("source", id.as_str()), ("state", state), ("reason", reason)];
+                clips.encode_family(&labels)?.encode_counter::<NoLabels, _, u64>(&count, None)
+            };
+            one("indexed", "", counts.indexed_clips)?;
+            one("gated", "", counts.gated_clips)?;
+            for (reason, count) in &counts.lost {
+                one("lost", &reason.to_string(), *count)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(
+        &self,
+        encoder: &mut DescriptorEncoder,
+        name: &str,
+        help: &str,
+        of: impl Fn(&CameraStatus) -> u64,
+    ) -> Result<(), Error> {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (id, status) in &self.statuses {
+            let labels = [("source", id.as_str())];
+            family.encode_family(&labels)?.encode_counter::<NoLabels, _, u64>(&of(status), None)?;
+        }
+        Ok(())
+    }
+
+    fn stage(&self, encoder: &mut DescriptorEncoder) -> Result<(), Error> {
+        let embed = &self.embed;
+        for (name, help, value) in [
+            (
+                "embed_waiting_clips",
+                "live clips that wait for the model",
+                embed.live_waiting as f64,
+            ),
+            ("embed_room_clips", "live clips that may wait", embed.live_room as f64),
+            ("embed_batch_fill_ratio", "how full batches are, 0 to 1", embed.batch_fill),
+        ] {
+            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
+        }
+        for (name, help, value) in [
+            ("embed_offered_clips", "live clips brought to the model", embed.live.offered),
+            ("embed_embedded_clips", "live clips embedded", embed.live.embedded),
+            ("embed_overload_clips", "live clips that gave way", embed.live.overloaded),
+            ("embed_failed_clips", "live clips on which the model fails", embed.live.failed),
+            ("embed_batches", "batches that the model was given", embed.batches),
+        ] {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter::<NoLabels, _, u64>(&value, None)?;
+        }
+        histogram(
+            encoder,
+            ("embed_seconds", "from a live clip's offer to its embedding"),
+            &LATENCY_BOUNDS_S,
+            (&embed.live_latency.buckets, embed.live_latency.sum_s),
+        )
+    }
+}
+
+/// A histogram whose last bucket has no upper bound.
+fn histogram(
+    encoder: &mut DescriptorEncoder,
+    (name, help): (&str, &str),
+    bounds: &[f64],
+    (counts, sum): (&[u64], f64),
+) -> Result<(), Error> {
+    let bounds = bounds.iter().copied().chain([f64::MAX]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
+    encoder
+        .encode_descriptor(name, help, None, MetricType::Histogram)?
+        .encode_histogram::<NoLabels>(sum, counts.iter().sum(), &buckets, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct One;
+
+    impl Collector for One {
+        fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
+            histogram(&mut encoder, ("x_seconds", "x"), &[1.0, 2.0], (&[3, 4, 5], 20.0))
+        }
+    }
+
+    #[test]
+    fn every_bucket_counts_the_ones_below_it_too() {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(One));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        assert!(text.contains("x_seconds_bucket{le=\"1.0\"} 3"), "{text}");
+        assert!(text.contains("x_seconds_bucket{le=\"2.0\"} 7"), "{text}");
+        assert!(text.contains("x_seconds_bucket{le=\"+Inf\"} 12"), "{text}");
+        assert!(text.contains("x_seconds_sum 20.0"), "{text}");
+    }
+}

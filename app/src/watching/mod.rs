@@ -1,0 +1,200 @@
+//! What is watched: the sources stated and added, kept in step with their definitions.
+
+mod metrics;
+mod retention;
+mod searchable;
+mod timeline;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, bail};
+use footage_clip::SourceId;
+use footage_pipeline::{
+    Camera, CameraState, CameraStatus, EmbedQueue, Patience, SystemClocks, Watch, WatchParts,
+};
+use footage_topic::Topic;
+use tokio::sync::Mutex;
+
+pub(crate) use self::retention::retain;
+pub(crate) use self::searchable::Searchable;
+use self::timeline::LedgerTimeline;
+use crate::compose::{House, model_ref};
+use crate::requests::Desk;
+use crate::requests::sources::{LiveState, States, forget_definition};
+use crate::settings::Layers;
+use crate::settings::sources::{OwnSources, SourceDefinition, SourceList};
+use crate::when::utc_text;
+
+/// Everything that is watched, and the way to change it.
+pub(crate) struct Watching {
+    watch: Watch,
+    house: Arc<House>,
+    embed: EmbedQueue,
+    /// What was taken up last. Locked while that changes, so that changes come one by one.
+    held: Mutex<Held>,
+    searchable: Arc<Searchable>,
+}
+
+/// What was taken up last.
+#[derive(Debug, Default)]
+struct Held {
+    list: SourceList,
+    cameras: BTreeMap<SourceId, Camera>,
+}
+
+impl Watching {
+    /// Begins to watch every source there is.
+    pub(crate) async fn start(
+        desk: &Desk,
+        embed: EmbedQueue,
+        topic: Arc<dyn Topic>,
+        searchable: Arc<Searchable>,
+    ) -> Result<Self> {
+        let (house, model) = (desk.house.clone(), &desk.model);
+        let live = &house.settings.live;
+        let parts = WatchParts {
+            model: model_ref(model),
+            window: house.settings.window.of(model)?,
+            decode: house.settings.decode.of(model),
+            patience: Patience {
+                stalled: live.stalled_after,
+                silent: live.stalled_after * 2,
+                ..Patience::default()
+            },
+            embed: embed.clone(),
+            topic,
+            timeline: Arc::new(LedgerTimeline(desk.store.ledger.clone())),
+            clocks: Arc::new(SystemClocks::default()),
+        };
+        let list = SourceList::read(house.layers.sources(), &house.settings.data_dir)?;
+        let watching =
+            Self { watch: Watch::start(parts), house, embed, held: Mutex::default(), searchable };
+        watching.take_up(list).await?;
+        Ok(watching)
+    }
+
+    /// Reads the definitions again, and takes up what changed.
+    pub(crate) async fn reload(&self) -> Result<()> {
+        let layers = self.house.restate.layers()?;
+        let list = self.list_of(&layers)?;
+        self.take_up(list).await
+    }
+
+    /// Adds a source, or changes one that was added.
+    pub(crate) async fn add(&self, id: SourceId, definition: SourceDefinition) -> Result<()> {
+        definition.check(&id)?;
+        definition.camera(&id, &self.house.settings)?;
+        let data_dir = &self.house.settings.data_dir;
+        let mut own = OwnSources::read(data_dir)?;
+        if let Some(origin) = self.held.lock().await.list.stated_at.get(&id) {
+            bail!("source `{id}` is stated in {origin}: change it there");
+        }
+        own.sources.insert(id, definition);
+        own.write(data_dir)?;
+        self.reload().await
+    }
+
+    /// Stops watching a source, and forgets its definition. Resolves once nothing of it is under
+    /// way.
+    pub(crate) async fn forget(&self, id: &SourceId) -> Result<()> {
+        forget_definition(&self.house.settings.data_dir, id)?;
+        let mut held = self.held.lock().await;
+        held.list.sources.remove(id);
+        held.cameras.remove(id);
+        self.watch.remove(id).await;
+        Ok(())
+    }
+
+    fn list_of(&self, layers: &Layers) -> Result<SourceList> {
+        SourceList::read(layers.sources(), &self.house.settings.data_dir)
+    }
+
+    /// Makes what is watched what the list says, and touches nothing that stays the same. A source
+    /// that cannot be is named, and keeps no other from being taken up.
+    async fn take_up(&self, wanted: SourceList) -> Result<()> {
+        let mut held = self.held.lock().await;
+        let mut wrong = Vec::new();
+        let gone = held.cameras.keys().filter(|id| !wanted.sources.contains_key(*id));
+        let gone: Vec<SourceId> = gone.cloned().collect();
+        for id in gone {
+            self.watch.remove(&id).await;
+            held.cameras.remove(&id);
+        }
+        for (id, definition) in &wanted.sources {
+            // Made anew each time: a password in a file may have changed.
+            match definition.camera(id, &self.house.settings) {
+                Ok(camera) if held.cameras.get(id) == Some(&camera) => {}
+                Ok(camera) => {
+                    self.watch.set(camera.clone());
+                    held.cameras.insert(id.clone(), camera);
+                }
+                Err(error) => wrong.push(format!("{error:#}")),
+            }
+        }
+        held.list = wanted;
+        if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("; ")) }
+    }
+
+    /// How every source is.
+    pub(crate) fn states(&self) -> States {
+        let statuses = self.watch.status();
+        let statuses = statuses.borrow();
+        statuses.iter().map(|(id, status)| (id.clone(), live_state(status))).collect()
+    }
+
+    /// Hears of changes of state.
+    pub(crate) fn changes(&self) -> tokio::sync::watch::Receiver<BTreeMap<SourceId, CameraStatus>> {
+        self.watch.status()
+    }
+
+    /// Whether every source has been tried.
+    pub(crate) fn is_ready(&self) -> bool {
+        let statuses = self.watch.status();
+        statuses.borrow().values().all(|status| status.state != CameraState::Connecting)
+    }
+
+    /// Everything there is to measure, as Prometheus reads it.
+    pub(crate) fn metrics(&self) -> String {
+        let statuses = self.watch.status();
+        let statuses = statuses.borrow().clone();
+        metrics::text(statuses, self.embed.stats(), self.searchable.delays())
+    }
+
+    /// Ends every source. What was begun is published.
+    pub(crate) async fn stop(self) {
+        self.watch.stop().await;
+    }
+
+    /// Definitions of what is watched, for retention.
+    pub(crate) async fn definitions(&self) -> Vec<(SourceId, SourceDefinition)> {
+        let held = self.held.lock().await;
+        held.list.sources.iter().map(|(id, definition)| (id.clone(), definition.clone())).collect()
+    }
+}
+
+/// A camera's state in words.
+pub(crate) fn live_state(status: &CameraStatus) -> LiveState {
+    let (state, reason) = match &status.state {
+        CameraState::Connecting => ("connecting", None),
+        CameraState::Live => ("live", None),
+        CameraState::Stalled => ("stalled", None),
+        CameraState::Failed(error) => ("failed", Some(error.to_string())),
+        CameraState::Ended => ("ended", None),
+    };
+    LiveState {
+        state: state.to_owned(),
+        reason,
+        since: Some(text_of(status.since)),
+        reconnects: status.counts.reconnects,
+        seen_until: (status.counts.seen_until_ns > 0)
+            .then(|| text_of(UNIX_EPOCH + Duration::from_nanos(status.counts.seen_until_ns))),
+        label: status.name.clone(),
+    }
+}
+
+fn text_of(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    utc_text(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
