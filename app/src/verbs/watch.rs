@@ -21,7 +21,7 @@ use crate::outcome::{Outcome, in_one_line};
 use crate::requests::Desk;
 use crate::requests::sources::LiveState;
 use crate::terminal::{escaped, masked};
-use crate::watching::{Searchable, Watching, live_state, retain};
+use crate::watching::{Searchable, Watching, live_state, reconcile, retain};
 
 /// How often the files that state sources are looked at for a change.
 const LOOK: Duration = Duration::from_secs(2);
@@ -61,6 +61,7 @@ pub(crate) async fn run(_args: &Args, house: &House) -> Result<Outcome> {
     };
     let model = Arc::new(house.open_model()?);
     let store = Arc::new(house.open_store(&model).await?);
+    reconcile(&store, model.dim()).await?;
     store.index.optimize_in_background().await?;
     let desk = Desk { house: Arc::new(house.clone()), model, store };
     let ended = watched(&desk, monitors, stop).await;

@@ -1,6 +1,7 @@
 //! What is watched: the sources stated and added, kept in step with their definitions.
 
 mod metrics;
+mod reconcile;
 mod retention;
 mod searchable;
 mod timeline;
@@ -17,6 +18,7 @@ use footage_pipeline::{
 use footage_topic::Topic;
 use tokio::sync::Mutex;
 
+pub(crate) use self::reconcile::reconcile;
 pub(crate) use self::retention::retain;
 pub(crate) use self::searchable::Searchable;
 use self::timeline::LedgerTimeline;
