@@ -51,7 +51,9 @@ impl Default for IndexerSettings {
     fn default() -> Self {
         Self {
             max_batch: NonZeroUsize::new(1024).unwrap_or(NonZeroUsize::MIN),
-            max_wait: Duration::from_millis(500),
+            // A live record can be found a tenth of a second later, and a batch costs a few writes: see
+            // `benches/live.rs`.
+            max_wait: Duration::from_millis(100),
             retry: RetrySettings::default(),
         }
     }

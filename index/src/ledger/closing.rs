@@ -3,12 +3,12 @@
 //! Both begin here, so that from then on nothing claims clips that are about to go, and remember
 //! that they have begun until the index, and the footage, hold nothing of it any more.
 
-use footage_clip::{ClipState, Coverage, LostReason, RunRecord, SourceId, Span, Stretch};
+use footage_clip::{ClipState, Coverage, LostReason, Run, RunRecord, SourceId, Span, Stretch};
 use redb::{ReadableTable as _, WriteTransaction};
 
 use super::error::{Cause, LedgerError};
 use super::{
-    CLIP_RUNS, FILES, INDEXED_CLIPS, KnownFile, LONGEST_CLIPS, Ledger, META, REMOVALS, CLOSINGS,
+    CLIP_RUNS, CLOSINGS, FILES, INDEXED_CLIPS, KnownFile, LONGEST_CLIPS, Ledger, META, REMOVALS,
     RUNS, SOURCES, WITHOUT_CLIPS, clips, of_source,
 };
 
@@ -72,8 +72,7 @@ impl Ledger {
             if record.retained_from_ns.is_some_and(|kept_from| before_ns <= kept_from) {
                 return Ok(None);
             }
-            let held = starting_before(transaction, source_id, before_ns)?;
-            let before_ns = before_ns.min(end_of_clips(&held, most_clips).unwrap_or(before_ns));
+            let (before_ns, held) = oldest(transaction, source_id, before_ns, most_clips)?;
             let kept = held_after(&held, before_ns);
             clips::change(transaction, source_id, &held, &kept)?;
             forget_runs(transaction, source_id, before_ns)?;
@@ -134,17 +133,28 @@ fn forget_clips(transaction: &WriteTransaction, source_id: &SourceId) -> Result<
     Ok(is_covered)
 }
 
-/// The rows that begin before an instant, whole.
-fn starting_before(
+/// Up to where about `most_clips` clips end, `before_ns` at most; and the rows that begin before,
+/// whole. Reads no others.
+fn oldest(
     transaction: &WriteTransaction,
     source_id: &SourceId,
-    before_ns: u64,
-) -> Result<Coverage, Cause> {
-    let table = transaction.open_table(CLIP_RUNS)?;
+    mut before_ns: u64,
+    most_clips: u64,
+) -> Result<(u64, Coverage), Cause> {
     let id = source_id.as_str();
-    let mut runs = Vec::new();
-    for row in table.range((id, 0)..(id, before_ns))? {
-        runs.push(clips::read_run(row?)?);
+    let mut runs: Vec<Run> = Vec::new();
+    let mut left = most_clips.max(1);
+    for row in transaction.open_table(CLIP_RUNS)?.range((id, 0)..(id, before_ns))? {
+        let run = clips::read_run(row?)?;
+        if run.first_ns >= before_ns {
+            break;
+        }
+        if (1..=run.clips).contains(&left) {
+            let last = run.first_ns + run.step_ns * (left - 1);
+            before_ns = before_ns.min(last + run.clip_ns);
+        }
+        left = left.saturating_sub(run.clips);
+        runs.push(run);
     }
     let table = transaction.open_table(WITHOUT_CLIPS)?;
     let mut without = Vec::new();
@@ -152,19 +162,7 @@ fn starting_before(
         let past = Span::new(0, before_ns);
         without.extend(clips::stretches_within(&table, source_id, reason, past)?);
     }
-    Ok(Coverage::restore(runs, without))
-}
-
-/// Where the first `most_clips` clips end; none where there are no more than that.
-fn end_of_clips(held: &Coverage, most_clips: u64) -> Option<u64> {
-    let mut left = most_clips.max(1);
-    for run in held.runs() {
-        if run.clips >= left {
-            return Some(run.first_ns + run.step_ns * (left - 1) + run.clip_ns);
-        }
-        left -= run.clips;
-    }
-    None
+    Ok((before_ns, Coverage::restore(runs, without)))
 }
 
 /// What is left when everything that ends at `before_ns` or earlier is gone, and time without clips

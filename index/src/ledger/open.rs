@@ -9,8 +9,8 @@ use redb::{Database, ReadableTable as _, TableDefinition, WriteTransaction};
 
 use super::error::{Cause, LedgerError, failed};
 use super::{
-    CLIP_RUNS, FILE, FILES, FORMAT, LONGEST_CLIPS, Ledger, META, REMOVALS, CLOSINGS, RUNS,
-    SOURCES, WITHOUT_CLIPS, clips,
+    CLIP_RUNS, CLOSINGS, FILE, FILES, FORMAT, LONGEST_CLIPS, Ledger, META, REMOVALS, RUNS, SOURCES,
+    WITHOUT_CLIPS, clips,
 };
 use crate::opening::guarded;
 

@@ -69,7 +69,8 @@ impl Engine {
             self.shard.scroll(request).map_err(|error| self.failed(doing, &error))?;
         let mut ids = Vec::with_capacity(records.len());
         for record in records {
-            let ends_ns = point::to_end(record.payload.as_ref()).map_err(|cause| self.damaged(cause))?;
+            let ends_ns =
+                point::to_end(record.payload.as_ref()).map_err(|cause| self.damaged(cause))?;
             if ends_ns <= end_ns {
                 ids.push(record.id);
             }
