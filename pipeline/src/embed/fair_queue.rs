@@ -277,18 +277,19 @@ mod tests {
     }
 
     /// Runs sources, each offering a clip every `periods_ms[source]`, against a stage that takes 10 ms
-    /// a clip, for `clips` times that. Returns what was offered and what was embedded, by source.
+    /// a clip, for `clips` times that. Source `s` begins at `phase(s)` of its period. Returns what was
+    /// offered and what was embedded, by source.
     fn simulate(
         queue: &mut FairQueue<usize>,
         periods_ms: &[f64],
+        phase: fn(usize) -> f64,
         clips: usize,
     ) -> (Vec<f64>, Vec<f64>) {
         const CLIP: Duration = Duration::from_millis(10);
         let begin = Instant::now() + Duration::from_secs(60);
         let mut offers: Vec<(Duration, usize)> = Vec::new();
         for (source, period_ms) in periods_ms.iter().enumerate() {
-            // Golden-ratio phases: spread, and the same in every run.
-            let phase = (source as f64 * 0.618_033_988_749).fract();
+            let phase = phase(source);
             let count = (clips as f64 * 10.0 / period_ms - phase) as usize;
             let at = |nth| Duration::from_secs_f64((nth as f64 + phase) * period_ms / 1e3);
             offers.extend((0..count).map(|nth| (at(nth), source)));
@@ -317,6 +318,11 @@ mod tests {
         (offered, embedded)
     }
 
+    /// By the golden ratio: spread, and the same in every run.
+    fn spread(source: usize) -> f64 {
+        (source as f64 * 0.618_033_988_749).fract()
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
@@ -332,7 +338,7 @@ mod tests {
                 .iter()
                 .map(|demand| 10.0 * f64::from(asked) / f64::from(*demand) / load)
                 .collect();
-            let (offered, embedded) = simulate(&mut queue, &periods, sources * 100);
+            let (offered, embedded) = simulate(&mut queue, &periods, spread, sources * 100);
             let fair = fair_shares(&offered, embedded.iter().sum());
             for (source, (embedded, fair)) in embedded.iter().zip(&fair).enumerate() {
                 prop_assert!(
@@ -348,11 +354,26 @@ mod tests {
     fn a_source_that_was_alone_is_not_shut_out_when_others_come() {
         let mut queue = FairQueue::new(settings(4, 64));
         let mut periods = vec![5.0];
-        simulate(&mut queue, &periods, 5_000);
+        simulate(&mut queue, &periods, spread, 5_000);
         // Now 32 sources want twice of what there is.
         periods = vec![160.0; 32];
-        let (_, embedded) = simulate(&mut queue, &periods, 320);
+        let (_, embedded) = simulate(&mut queue, &periods, spread, 320);
         assert!(embedded[0] >= 5.0, "of ten in a fair share: {}", embedded[0]);
+    }
+
+    #[test]
+    fn equals_get_the_same_where_all_offer_at_once_and_most_find_no_room() {
+        let is_eager = |source: usize| source.is_multiple_of(4);
+        let mut queue = FairQueue::new(settings(8, 16));
+        let periods: Vec<f64> =
+            (0..64).map(|source| if is_eager(source) { 140.0 } else { 560.0 }).collect();
+        let (_, embedded) = simulate(&mut queue, &periods, |_| 0.0, 12_000);
+        for eager in [true, false] {
+            let of_kind = || (0..64).filter(|at| is_eager(*at) == eager).map(|at| embedded[at]);
+            let (least, most) =
+                (of_kind().fold(f64::INFINITY, f64::min), of_kind().fold(0.0, f64::max));
+            assert!(most - least <= 2.0, "{least} to {most}");
+        }
     }
 
     #[test]

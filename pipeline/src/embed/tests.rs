@@ -2,11 +2,11 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use footage_clip::{NoDirection, TimedFrame};
 use tokio::time::timeout;
 
 use super::test_encoder::{POISON, TestEncoder};
 use super::*;
-use footage_clip::TimedFrame;
 
 fn settings(clips: usize) -> EmbedSettings {
     let some = |number| NonZeroUsize::new(number).unwrap();
@@ -174,6 +174,33 @@ async fn a_full_queue_makes_the_source_wait_and_what_waited_leaves_together() {
     assert_eq!(batches[..2], [1, 2]);
 }
 
+/// Notes where the pixels lie that it is given.
+struct Notes(Arc<Mutex<Vec<usize>>>);
+
+impl ClipEncoder for Notes {
+    type Features = ();
+    type Error = NoDirection;
+
+    fn frame_features(&self, frames: &[RgbFrame]) -> Result<Vec<()>, NoDirection> {
+        self.0.lock().unwrap().extend(frames.iter().map(|frame| frame.data().as_ptr().addr()));
+        Ok(vec![(); frames.len()])
+    }
+
+    fn embed_clips(&self, clips: &[Vec<()>]) -> Result<Vec<Embedding>, NoDirection> {
+        clips.iter().map(|_| Embedding::normalise(vec![1.0])).collect()
+    }
+}
+
+#[tokio::test]
+async fn the_model_is_given_the_very_pixels_that_were_offered() {
+    let given = Arc::new(Mutex::new(Vec::new()));
+    let (queue, _stage) = EmbedStage::spawn_with(Notes(given.clone()), settings(2)).unwrap();
+    let clip = clips(1, 1).remove(0);
+    let offered: Vec<usize> = clip.iter().map(|f| f.frame.data().as_ptr().addr()).collect();
+    queue.live_source(2).offer(clip.clone()).embedding().await.unwrap();
+    assert_eq!(*given.lock().unwrap(), offered);
+}
+
 #[tokio::test]
 async fn a_stage_that_has_gone_says_so() {
     struct Panics;
@@ -274,6 +301,17 @@ async fn a_live_source_that_leaves_takes_its_waiting_clips_with_it() {
     stage.go();
     kept.embedding().await.unwrap();
     assert_eq!(stage.queue.stats().live.withdrawn, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clip_whose_answer_nobody_wants_is_not_looked_at() {
+    let stage = Busy::stage(live_settings()).await;
+    drop(stage.live.offer(clips(1, 2).remove(1)));
+    let wanted = stage.live.offer(clips(1, 3).remove(2));
+    stage.go();
+    wanted.embedding().await.unwrap();
+    let live = stage.queue.stats().live;
+    assert_eq!((live.offered, live.embedded, live.withdrawn), (3, 2, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
