@@ -47,3 +47,35 @@ fn a_file_is_played_as_if_it_were_a_camera() {
     house.stop();
     assert!(house.timeline("trial").iter().any(|stretch| stretch.state == "indexed"));
 }
+
+#[test]
+fn a_still_scene_is_gated_recorded_and_played_from_its_fragments() {
+    let camera = RtspServer::start(&["yard=test:still,gop=10"]);
+    let mut house = Installation::new()
+        .set("FOOTAGE__LIVE__GATE", "true")
+        .set("FOOTAGE__LIVE__DECODE", "elastic")
+        .set("FOOTAGE__RECORD__ENABLED", "true");
+    house.ok(&["source", "add", "yard", &camera.url("yard")]);
+    house.watch();
+    until("clips to be gated", || {
+        let yard = house.source("yard")?;
+        (yard["gated_clips"].as_u64()? >= 4 && yard["indexed_clips"].as_u64()? >= 1).then_some(())
+    });
+    house.stop();
+    let embedded = house.clips("yard");
+    let gated = house.source("yard").unwrap()["gated_clips"].as_u64().unwrap();
+    assert!(embedded <= gated, "{embedded} of a still scene were embedded, {gated} were not");
+    // What is gated belongs to the moment that shows the same.
+    let found = house.json(&["search", "a yard", "--all", "--json"]);
+    let moment = &found["moments"][0];
+    let play = moment["play"]["ffplay"].as_str().unwrap();
+    let fragment = moment["file"].as_str().unwrap();
+    assert!(fragment.contains("/footage/yard/") && play.contains(fragment), "{moment}");
+    let probed = std::process::Command::new("ffprobe")
+        .args(["-v", "error", "-count_packets", "-select_streams", "v"])
+        .args(["-show_entries", "stream=nb_read_packets", "-of", "csv=p=0", fragment])
+        .output()
+        .unwrap();
+    let pictures = String::from_utf8(probed.stdout).unwrap();
+    assert!(pictures.trim().parse::<u64>().unwrap() > 10, "{pictures}");
+}

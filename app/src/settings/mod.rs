@@ -69,13 +69,11 @@ pub(crate) struct DecodeChoices {
 
 /// What is done with live sources that do not say otherwise themselves.
 #[derive(Clone, Debug)]
-#[allow(dead_code, reason = "until cameras are gated and recorded")]
 pub(crate) struct LiveSettings {
     pub transport: String,
     pub decode: String,
     pub gate: bool,
     pub refresh: Duration,
-    pub latency: Duration,
     pub stalled_after: Duration,
     pub queue_clips: NonZeroUsize,
     pub batch_wait: Duration,
@@ -83,7 +81,6 @@ pub(crate) struct LiveSettings {
 
 /// How the footage of live sources is kept.
 #[derive(Clone, Debug)]
-#[allow(dead_code, reason = "until cameras are gated and recorded")]
 pub(crate) struct RecordSettings {
     pub enabled: bool,
     pub fragment: Duration,
@@ -194,7 +191,6 @@ impl Settings {
                 decode: layers.get("live.decode")?,
                 gate: layers.get("live.gate")?,
                 refresh: layers.seconds("live.refresh_s", 1.0)?,
-                latency: Duration::from_millis(layers.within("live.latency_ms", 0, 60_000)?),
                 stalled_after: layers.seconds("live.stalled_after_s", 1.0)?,
                 queue_clips: layers.count("live.queue_clips", 65_536)?,
                 batch_wait: layers.seconds("live.batch_wait_s", 0.0)?,
@@ -268,7 +264,6 @@ impl IndexSettings {
     }
 }
 
-#[allow(dead_code, reason = "until cameras are gated and recorded")]
 impl RecordSettings {
     /// How a source that is recorded is recorded.
     pub(crate) fn recording(&self) -> RecordingSettings {

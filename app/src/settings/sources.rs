@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use footage_clip::SourceId;
-use footage_pipeline::{Camera, Credentials, Location};
+use footage_pipeline::{Camera, Credentials, Location, NoveltySettings, RecordingSpec};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -49,7 +49,7 @@ pub(crate) struct SourceDefinition {
     /// Certificates, in PEM, that are trusted for this source besides the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_ca: Option<PathBuf>,
-    /// `auto`, `keyframes` or `all`.
+    /// `elastic`, `keyframes` or `all`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decode: Option<String>,
     /// Whether clips with nothing new to see are left unembedded.
@@ -193,6 +193,14 @@ impl SourceDefinition {
             transport: transport.parse().with_context(about)?,
             tls_ca: self.tls_ca.clone(),
             decode: decode.parse().with_context(about)?,
+            novelty: self
+                .gate
+                .unwrap_or(live.gate)
+                .then(|| NoveltySettings { refresh: live.refresh, ..NoveltySettings::default() }),
+            recording: self
+                .record
+                .unwrap_or(settings.record.enabled)
+                .then(|| RecordingSpec::new(&settings.data_dir, id, settings.record.recording())),
         })
     }
 
