@@ -1,6 +1,6 @@
 //! Clips per second of the video encoder on the CPU.
 //!
-//! `cargo bench -p footage-model --bench video [-- b32|l14|mini [SECONDS [CLIPS]]]`, with
+//! `cargo bench -p footage-model --bench video [-- b32|l14|mini [SECONDS [CLIPS [f32|bf16]]]]`, with
 //! `RAYON_NUM_THREADS` threads. Prints one clip over and over; clips of one stream at a stride of
 //! T/4, each computed alone; the same clips with the features of their frames shared; and how far
 //! the two are apart.
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use footage_model::bt_adapter::VideoTower;
 use footage_model::config::{Architecture, PreprocessConfig};
-use footage_model::cpu::CpuVideoEncoder;
+use footage_model::cpu::{CpuVideoEncoder, Precision};
 use footage_model::preprocess::Preprocess;
 use footage_model::{Embedding, FrameFeatures, Ops, RgbFrame, VideoEncoder};
 
@@ -75,6 +75,11 @@ fn main() {
     let time =
         Duration::from_secs_f64(args.next().map_or(10.0, |seconds| seconds.parse().unwrap()));
     let clips: usize = args.next().map_or(24, |clips| clips.parse().unwrap());
+    let precision = match args.next().as_deref() {
+        None | Some("f32") => Precision::F32,
+        Some("bf16") => Precision::Bf16,
+        Some(other) => panic!("no precision `{other}`: choose f32 or bf16"),
+    };
     let architecture = architecture(&model);
     let side = architecture.vision.image;
     let vb = generated::var_builder().pp("backbone");
@@ -83,7 +88,7 @@ fn main() {
         "mean": [122.771, 116.746, 104.093], "std": [68.5, 66.632, 70.323]
     }))
     .unwrap();
-    let encoder = CpuVideoEncoder::new(&tower, Preprocess::new(config, side)).unwrap();
+    let encoder = CpuVideoEncoder::new(&tower, Preprocess::new(config, side), precision).unwrap();
     drop(tower);
 
     // As wide as video, and scaled already, as clips come out of the plugin.
@@ -110,7 +115,8 @@ fn main() {
         encoder.embed_clips(&windows).unwrap()
     };
 
-    println!("{model} with branch, T = {FRAMES}, {} threads", rayon::current_num_threads());
+    let threads = rayon::current_num_threads();
+    println!("{model} with branch, T = {FRAMES}, {precision:?}, {threads} threads");
     let one = || {
         let features = encoder.frame_features(&frames[..FRAMES]).unwrap();
         encoder.embed_clips(&[features]).unwrap();

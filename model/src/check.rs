@@ -31,7 +31,7 @@ use crate::bt_adapter::{BranchOptions, VideoTower};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::clip_text::TextTower;
 use crate::config::{Architecture, BranchMode, Fit, PreprocessConfig, Resize};
-use crate::cpu::{CpuTextTower, CpuVideoEncoder};
+use crate::cpu::{CpuTextTower, CpuVideoEncoder, Precision};
 use crate::model::map_file;
 use crate::ops::Ops;
 use crate::preprocess::Preprocess;
@@ -139,7 +139,7 @@ impl Computed<'_> {
                 std: [1.0; 3],
             };
             let preprocess = Preprocess::new(as_they_are, tower.vision.config().image);
-            let encoder = CpuVideoEncoder::new(tower, preprocess)?;
+            let encoder = CpuVideoEncoder::new(tower, preprocess, Precision::F32)?;
             let rows = encoder.embed_pixels(pixels)?;
             self.on_cpu.insert(name, Tensor::new(rows, &Device::Cpu)?);
         }

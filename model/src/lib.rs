@@ -42,6 +42,7 @@ pub use footage_clip::{Embedding, Fingerprint, RgbFrame, WindowSpec as WindowDef
 
 pub use crate::check::{CheckReport, TensorDifference, check};
 pub use crate::config::{Calibration, ModelConfig};
+pub use crate::cpu::Precision;
 pub use crate::encoder::{FrameFeatures, TextEncoder, VideoEncoder};
 pub use crate::error::ModelError;
 pub use crate::model::{CONFIG_FILE, Model, TOKENIZER_FILE, WEIGHTS_FILE};

@@ -10,7 +10,7 @@ use crate::bt_adapter::VideoTower;
 use crate::checkpoint::Checkpoint;
 use crate::clip_text::TextTower;
 use crate::config::{Calibration, ModelConfig, TokenizerKind};
-use crate::cpu::{CpuTextEncoder, CpuVideoEncoder};
+use crate::cpu::{CpuTextEncoder, CpuVideoEncoder, Precision};
 use crate::encoder::{TextEncoder, VideoEncoder};
 use crate::ops::Ops;
 use crate::preprocess::Preprocess;
@@ -42,6 +42,15 @@ impl Model {
     /// Opens a folder with `model.json`, `model.safetensors` and, where the configuration names it,
     /// `tokenizer.json`.
     pub fn open(dir: &Path, device: &Device) -> Result<Self, ModelError> {
+        Self::open_with(dir, device, Precision::default())
+    }
+
+    /// As [`Self::open`], with matrices on the CPU multiplied as exactly as `precision` says.
+    pub fn open_with(
+        dir: &Path,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self, ModelError> {
         let load = || {
             let config = ModelConfig::from_json(&fs_err::read(dir.join(CONFIG_FILE))?)?;
             let tokenizer = match config.tokenizer {
@@ -49,7 +58,7 @@ impl Model {
                 TokenizerKind::File => Some(fs_err::read(dir.join(TOKENIZER_FILE))?),
             };
             let weights = map_file(&dir.join(WEIGHTS_FILE))?;
-            Self::from_parts(config, &weights, tokenizer.as_deref(), device)
+            Self::from_parts(config, &weights, tokenizer.as_deref(), device, precision)
         };
         load().map_err(|source| match source {
             // Its message names the file already.
@@ -65,7 +74,18 @@ impl Model {
         tokenizer: Option<&[u8]>,
         device: &Device,
     ) -> Result<Self, ModelError> {
-        Self::from_parts(ModelConfig::from_json(config)?, weights, tokenizer, device)
+        Self::from_bytes_with(config, weights, tokenizer, device, Precision::default())
+    }
+
+    /// As [`Self::from_bytes`], with matrices on the CPU multiplied as exactly as `precision` says.
+    pub fn from_bytes_with(
+        config: &[u8],
+        weights: &[u8],
+        tokenizer: Option<&[u8]>,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self, ModelError> {
+        Self::from_parts(ModelConfig::from_json(config)?, weights, tokenizer, device, precision)
     }
 
     fn from_parts(
@@ -73,6 +93,7 @@ impl Model {
         weights: &[u8],
         tokenizer: Option<&[u8]>,
         device: &Device,
+        precision: Precision,
     ) -> Result<Self, ModelError> {
         let architecture = &config.architecture;
         let checkpoint = Checkpoint::from_safetensors(weights, device)?;
@@ -88,7 +109,7 @@ impl Model {
         let preprocess = Preprocess::new(config.preprocess.clone(), architecture.vision.image);
         let (video, text): (Box<dyn VideoEncoder>, Box<dyn TextEncoder>) = if device.is_cpu() {
             (
-                Box::new(CpuVideoEncoder::new(&tower, preprocess)?),
+                Box::new(CpuVideoEncoder::new(&tower, preprocess, precision)?),
                 Box::new(CpuTextEncoder::new(&text, words)?),
             )
         } else {

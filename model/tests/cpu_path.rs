@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use footage_model::bt_adapter::{BranchOptions, VideoTower};
 use footage_model::clip_text::TextTower;
 use footage_model::config::{Architecture, ModelConfig, PreprocessConfig};
-use footage_model::cpu::{CpuTextEncoder, CpuVideoEncoder};
+use footage_model::cpu::{CpuTextEncoder, CpuVideoEncoder, Precision};
 use footage_model::preprocess::Preprocess;
 use footage_model::tokenizer::Tokenizer;
 use footage_model::{
@@ -105,6 +105,10 @@ impl Shape {
             .unwrap()
     }
 
+    fn cpu(&self, precision: Precision) -> CpuVideoEncoder {
+        CpuVideoEncoder::new(&self.tower(), self.preprocess(), precision).unwrap()
+    }
+
     fn preprocess(&self) -> Preprocess {
         let config: PreprocessConfig = serde_json::from_value(serde_json::json!({
             "mean": [122.771, 116.746, 104.093], "std": [68.5, 66.632, 70.323]
@@ -143,7 +147,7 @@ fn clips_of_every_length_are_embedded_as_on_tensors_whatever_the_model_s_sizes()
     let frames = frames(13);
     for (number, shape) in SHAPES.iter().enumerate() {
         let tensors = TensorVideoEncoder::new(shape.tower(), shape.preprocess());
-        let cpu = CpuVideoEncoder::new(&shape.tower(), shape.preprocess()).unwrap();
+        let cpu = shape.cpu(Precision::F32);
         assert_eq!((cpu.dim(), cpu.max_frames()), (tensors.dim(), tensors.max_frames()));
         let (on_tensors, on_cpu) =
             (tensors.frame_features(&frames).unwrap(), cpu.frame_features(&frames).unwrap());
@@ -158,10 +162,26 @@ fn clips_of_every_length_are_embedded_as_on_tensors_whatever_the_model_s_sizes()
 }
 
 #[test]
+fn embeddings_in_bf16_point_where_those_in_f32_do() {
+    let frames = frames(8);
+    for shape in &SHAPES {
+        let [exact, rounded] = [Precision::F32, Precision::Bf16].map(|precision| {
+            let cpu = shape.cpu(precision);
+            cpu.embed_clips(&[cpu.frame_features(&frames).unwrap()]).unwrap().remove(0)
+        });
+        let cosine = exact.cosine(&rounded);
+        assert!(cosine > 0.9999, "{cosine}");
+    }
+}
+
+#[test]
 fn clips_with_shared_frames_equal_clips_computed_alone_to_the_bit() {
     let frames = frames(12);
-    for shape in &SHAPES {
-        let cpu = CpuVideoEncoder::new(&shape.tower(), shape.preprocess()).unwrap();
+    for (shape, precision) in SHAPES
+        .iter()
+        .flat_map(|shape| [Precision::F32, Precision::Bf16].map(|precision| (shape, precision)))
+    {
+        let cpu = shape.cpu(precision);
         let shared =
             cpu.embed_clips(&windows(&cpu.frame_features(&frames).unwrap(), 8, 2)).unwrap();
         for (shared, frames) in shared.iter().zip(frames.windows(8).step_by(2)) {
@@ -216,7 +236,7 @@ fn texts_of_every_length_are_embedded_as_on_tensors() {
 #[test]
 fn prepared_pixels_that_do_not_fit_the_model_are_refused() {
     let shape = &SHAPES[2];
-    let cpu = CpuVideoEncoder::new(&shape.tower(), shape.preprocess()).unwrap();
+    let cpu = shape.cpu(Precision::F32);
     let embed = |sides: [usize; 5]| {
         cpu.embed_pixels(&Tensor::zeros(&sides, DType::F32, &Device::Cpu).unwrap())
     };
@@ -237,7 +257,7 @@ fn prepared_pixels_that_do_not_fit_the_model_are_refused() {
 #[test]
 fn clips_that_do_not_fit_the_model_are_refused() {
     let shape = &SHAPES[2];
-    let cpu = CpuVideoEncoder::new(&shape.tower(), shape.preprocess()).unwrap();
+    let cpu = shape.cpu(Precision::F32);
     let features = cpu.frame_features(&frames(3)).unwrap();
     let clip = |frames: usize| vec![features[0].clone(); frames];
     assert!(cpu.embed_clips(&[]).unwrap().is_empty());
@@ -246,7 +266,7 @@ fn clips_that_do_not_fit_the_model_are_refused() {
     assert!(matches!(cpu.embed_clips(&[clip(65)]), Err(ModelError::ClipLength { frames: 65, .. })));
     assert!(cpu.embed_clips(&[clip(64)]).is_ok());
 
-    let other = CpuVideoEncoder::new(&SHAPES[0].tower(), SHAPES[0].preprocess()).unwrap();
+    let other = SHAPES[0].cpu(Precision::F32);
     assert!(matches!(other.embed_clips(&[clip(2)]), Err(ModelError::ForeignFeatures)));
     let tensors = TensorVideoEncoder::new(shape.tower(), shape.preprocess());
     assert!(matches!(tensors.embed_clips(&[clip(2)]), Err(ModelError::ForeignFeatures)));

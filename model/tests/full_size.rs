@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use footage_model::Ops;
 use footage_model::bt_adapter::{BranchOptions, VideoTower};
 use footage_model::config::{Architecture, Fit, PreprocessConfig, Resize};
-use footage_model::cpu::CpuVideoEncoder;
+use footage_model::cpu::{CpuVideoEncoder, Precision};
 use footage_model::preprocess::Preprocess;
 
 const TOLERANCE: f32 = 1e-4;
@@ -32,6 +32,13 @@ fn vit_b32() -> Architecture {
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 #[test]
@@ -98,9 +105,16 @@ fn vit_b32_with_branch_gives_the_reference_s_embeddings() {
         let tensor = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let difference = largest_difference(&tensor, &expected);
         assert!(difference < TOLERANCE, "{name} on candle is off by {difference:e}");
-        let encoder = CpuVideoEncoder::new(tower, Preprocess::new(config.clone(), 224)).unwrap();
-        let fast = encoder.embed_pixels(&pixels).unwrap();
-        let difference = largest_difference(&fast[0], &expected);
+        let fast = |precision| {
+            let preprocess = Preprocess::new(config.clone(), 224);
+            let encoder = CpuVideoEncoder::new(tower, preprocess, precision).unwrap();
+            encoder.embed_pixels(&pixels).unwrap().remove(0)
+        };
+        let difference = largest_difference(&fast(Precision::F32), &expected);
+        println!("{name}: f32 on the CPU path is off by {difference:e}");
         assert!(difference < TOLERANCE, "{name} on the CPU path is off by {difference:e}");
+        let cosine = cosine(&fast(Precision::Bf16), &expected);
+        println!("{name}: bf16 on the CPU path has a cosine of {cosine}");
+        assert!(cosine > 0.9999, "{name} in bf16 on the CPU path has a cosine of {cosine}");
     }
 }

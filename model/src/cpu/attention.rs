@@ -1,9 +1,11 @@
 //! Multi-head attention over one sequence of query, key and value rows.
 
-use super::floats::Floats;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::amx;
 use super::kernel::COLUMNS;
-use super::matmul::{Finish, Panels, matmul, packed_len};
-use super::simd;
+use super::matmul::{Finish, Panels, Scratch, matmul, packed_len};
+use super::precision::Arithmetic;
+use super::simd::{self, Isa};
 use crate::ModelError;
 
 /// Which tokens a token sees.
@@ -15,47 +17,61 @@ pub(super) enum Sight {
     Causal,
 }
 
-/// Room for one head's keys, values and scores.
+/// What an attention mixes.
 #[derive(Debug)]
-pub(super) struct HeadRoom {
-    keys: Floats,
-    values: Floats,
-    scores: Floats,
+pub(super) struct Sequence<R> {
+    /// Tokens.
+    pub(super) len: usize,
+    /// Channels of a query, of a key and of a value.
+    pub(super) width: usize,
+    pub(super) heads: usize,
+    pub(super) sight: Sight,
+    /// Query (already scaled), key and value of a token, end to end.
+    pub(super) row: R,
 }
 
-impl HeadRoom {
-    pub(super) fn new() -> Result<Self, ModelError> {
-        Ok(Self {
-            keys: Floats::zeroed(0)?,
-            values: Floats::zeroed(0)?,
-            scores: Floats::zeroed(0)?,
-        })
+/// Tokens from which on tiles are worth it: fewer would leave most of each tile empty.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+const LEAST_FOR_TILES: usize = 16;
+
+/// Mixes the values of a sequence; the result of token `i` goes to `out[i * stride..][..width]`.
+pub(super) fn attend<'r>(
+    arithmetic: Arithmetic,
+    sequence: &Sequence<impl Fn(usize) -> &'r [f32]>,
+    scratch: &mut Scratch,
+    (out, stride): (&mut [f32], usize),
+) -> Result<(), ModelError> {
+    match arithmetic {
+        Arithmetic::Vectors(isa) => attend_on_vectors(isa, sequence, scratch, out, stride),
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Arithmetic::Tiles(amx, parts) if sequence.len >= LEAST_FOR_TILES => {
+            amx::attend((amx, parts), sequence, scratch, out, stride)
+        }
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Arithmetic::Tiles(..) => attend_on_vectors(Isa::detect(), sequence, scratch, out, stride),
     }
 }
 
-/// Mixes the values of a sequence of `len` tokens: `row(i)` holds the query (already scaled), key
-/// and value of token `i`, each of `width` channels in `heads` heads; the result of token `i` goes
-/// to `out[i * stride..][..width]`.
-pub(super) fn attend<'r>(
-    len: usize,
-    row: impl Fn(usize) -> &'r [f32],
-    (width, heads): (usize, usize),
-    sight: Sight,
-    room: &mut HeadRoom,
+fn attend_on_vectors<'r>(
+    isa: Isa,
+    sequence: &Sequence<impl Fn(usize) -> &'r [f32]>,
+    scratch: &mut Scratch,
     out: &mut [f32],
     stride: usize,
 ) -> Result<(), ModelError> {
+    let Sequence { len, width, heads, sight, .. } = *sequence;
+    let row = &sequence.row;
     let size = width / heads;
     let scores_stride = len.next_multiple_of(16);
-    let keys = room.keys.room(packed_len(size, len))?;
-    let values = room.values.room(packed_len(len, size))?;
-    let scores = room.scores.room(len * scores_stride)?;
+    let keys = scratch.left.room(packed_len(size, len))?;
+    let values = scratch.right.room(packed_len(len, size))?;
+    let scores = scratch.sums.room(len * scores_stride)?;
     for head in 0..heads {
         let at = head * size;
         pack_keys(len, |token| &row(token)[width + at..][..size], keys);
         pack_values(len, |token| &row(token)[2 * width + at..][..size], values);
         let query = |token| &row(token)[at..][..size];
-        matmul(len, query, Panels::new(keys, size, len), Finish::Store, scores, scores_stride);
+        matmul(isa, len, query, Panels::new(keys, size, len), Finish::Store, scores, scores_stride);
         for (token, scores) in scores.chunks_exact_mut(scores_stride).enumerate() {
             let seen = if sight == Sight::Causal { token + 1 } else { len };
             simd::softmax(&mut scores[..seen]);
@@ -63,7 +79,7 @@ pub(super) fn attend<'r>(
         }
         let share = |token: usize| &scores[token * scores_stride..][..len];
         let panels = Panels::new(values, len, size);
-        matmul(len, share, panels, Finish::Store, &mut out[at..], stride);
+        matmul(isa, len, share, panels, Finish::Store, &mut out[at..], stride);
     }
     Ok(())
 }
@@ -131,8 +147,9 @@ mod tests {
 
     #[test]
     fn sequences_of_any_length_are_mixed_as_the_formula_says() {
-        let mut room = HeadRoom::new().unwrap();
-        // Lengths and heads around the panel width; one room for all, so that leftovers would show.
+        let mut scratch = Scratch::new().unwrap();
+        // Lengths and heads around the widths of panels and tiles; one room for all, so that
+        // leftovers would show.
         for (len, width, heads) in [
             (100, 128, 2),
             (1, 8, 2),
@@ -140,22 +157,32 @@ mod tests {
             (50, 96, 2),
             (48, 15, 3),
             (49, 50, 1),
+            (17, 99, 3),
             (97, 16, 4),
         ] {
             let value = |i: usize| ((i * 7919 % 101) as f32 - 50.0) / 60.0;
             let rows: Vec<Vec<f32>> = (0..len)
                 .map(|token| (0..3 * width).map(|c| value(token * 331 + c)).collect())
                 .collect();
-            for sight in [Sight::All, Sight::Causal] {
+            for (arithmetic, sight) in Arithmetic::available()
+                .into_iter()
+                .flat_map(|arithmetic| [Sight::All, Sight::Causal].map(|sight| (arithmetic, sight)))
+            {
                 let stride = width + 3;
                 let mut out = vec![9.0; len * stride];
                 let row = |token: usize| rows[token].as_slice();
-                attend(len, row, (width, heads), sight, &mut room, &mut out, stride).unwrap();
+                let sequence = Sequence { len, width, heads, sight, row };
+                attend(arithmetic, &sequence, &mut scratch, (&mut out, stride)).unwrap();
                 let right = expected(&rows, width, heads, sight);
+                let tolerance = if arithmetic.is_exact() { 2e-5 } else { 3e-2 };
                 for token in 0..len {
                     for c in 0..width {
                         let got = f64::from(out[token * stride + c]);
-                        assert!((got - right[token][c]).abs() < 2e-5, "{len} {width} {token} {c}");
+                        let error = (got - right[token][c]).abs();
+                        assert!(
+                            error < tolerance,
+                            "{arithmetic:?} {len} {width} {token} {c} {error}"
+                        );
                     }
                     assert_eq!(out[token * stride + width..][..3], [9.0; 3]);
                 }

@@ -2,9 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::attention::{HeadRoom, Sight, attend};
+use super::attention::{Sequence, Sight, attend};
 use super::floats::{Floats, stride};
-use super::matmul::{Finish, Packed, Raw, matmul};
+use super::matmul::{Finish, Packed, Raw, Scratch};
+use super::precision::Arithmetic;
 use super::simd;
 use crate::ModelError;
 use crate::layers::{Attention, Block, LAYER_NORM_EPS, LayerNorm, Linear};
@@ -68,8 +69,8 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) fn new(block: &Block) -> Result<Self, ModelError> {
-        let [fc1, fc2] = Packed::all([raw(&block.mlp.fc1)?, raw(&block.mlp.fc2)?])?;
+    pub(super) fn new(block: &Block, arithmetic: Arithmetic) -> Result<Self, ModelError> {
+        let [fc1, fc2] = Packed::all([raw(&block.mlp.fc1)?, raw(&block.mlp.fc2)?], arithmetic)?;
         Ok(Self { norm: Norm::new(&block.layer_norm2)?, fc1, fc2 })
     }
 
@@ -82,10 +83,10 @@ impl Feed {
         let wide = room.wide.room(count * hidden_stride)?;
         self.norm.apply_rows(xs, normed, normed_stride);
         let row = |at: usize| &normed[at * normed_stride..][..width];
-        matmul(count, row, self.fc1.panels(), Finish::QuickGelu, wide, hidden_stride);
+        let out = (&mut *wide, hidden_stride);
+        self.fc1.apply(count, row, Finish::QuickGelu, out, &mut room.scratch)?;
         let row = |at: usize| &wide[at * hidden_stride..][..hidden];
-        matmul(count, row, self.fc2.panels(), Finish::Add, xs, width);
-        Ok(())
+        self.fc2.apply(count, row, Finish::Add, (xs, width), &mut room.scratch)
     }
 }
 
@@ -106,7 +107,7 @@ pub(super) struct Room {
     pub(super) qkv: Floats,
     pub(super) mixed: Floats,
     wide: Floats,
-    pub(super) head: HeadRoom,
+    pub(super) scratch: Scratch,
 }
 
 impl Room {
@@ -116,19 +117,20 @@ impl Room {
             qkv: Floats::zeroed(0)?,
             mixed: Floats::zeroed(0)?,
             wide: Floats::zeroed(0)?,
-            head: HeadRoom::new()?,
+            scratch: Scratch::new()?,
         })
     }
 }
 
 impl CpuBlock {
-    pub(super) fn new(block: &Block) -> Result<Self, ModelError> {
-        let [qkv, out, fc1, fc2] = Packed::all([
+    pub(super) fn new(block: &Block, arithmetic: Arithmetic) -> Result<Self, ModelError> {
+        let layers = [
             raw_qkv(&block.self_attn)?,
             raw(&block.self_attn.out_proj)?,
             raw(&block.mlp.fc1)?,
             raw(&block.mlp.fc2)?,
-        ])?;
+        ];
+        let [qkv, out, fc1, fc2] = Packed::all(layers, arithmetic)?;
         Ok(Self {
             norm: Norm::new(&block.layer_norm1)?,
             qkv,
@@ -154,16 +156,17 @@ impl CpuBlock {
         let mixed = room.mixed.room(count * normed_stride)?;
         self.norm.apply_rows(xs, normed, normed_stride);
         let row = |at: usize| &normed[at * normed_stride..][..width];
-        matmul(count, row, self.qkv.panels(), Finish::Store, qkv, qkv_stride);
+        self.qkv.apply(count, row, Finish::Store, (qkv, qkv_stride), &mut room.scratch)?;
         for (qkv, mixed) in
             qkv.chunks_exact(len * qkv_stride).zip(mixed.chunks_exact_mut(len * normed_stride))
         {
             let row = |token: usize| &qkv[token * qkv_stride..][..3 * width];
-            let shape = (width, self.heads);
-            attend(len, row, shape, sight, &mut room.head, mixed, normed_stride)?;
+            let sequence = Sequence { len, width, heads: self.heads, sight, row };
+            let out = (mixed, normed_stride);
+            attend(self.qkv.arithmetic(), &sequence, &mut room.scratch, out)?;
         }
         let row = |at: usize| &mixed[at * normed_stride..][..width];
-        matmul(count, row, self.out.panels(), Finish::Add, xs, width);
+        self.out.apply(count, row, Finish::Add, (xs, width), &mut room.scratch)?;
         self.feed.apply(xs, room)
     }
 }

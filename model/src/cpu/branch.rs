@@ -9,12 +9,13 @@
 //!   ([`super::class_query`]) and its MLP one row;
 //! - the projection is linear, so frames are averaged before it.
 
-use super::attention::{Sight, attend};
+use super::attention::{Sequence, Sight, attend};
 use super::block::{CpuBlock, Norm, Room, floats_of, raw, raw_qkv};
 use super::class_query::ClassQuery;
 use super::floats::{Floats, stride};
-use super::matmul::{Finish, Packed, Raw, matmul};
+use super::matmul::{Finish, Packed, Raw};
 use super::parallel::{Pool, each};
+use super::precision::Arithmetic;
 use super::simd;
 use crate::ModelError;
 use crate::bt_adapter::{BtAdapter, TemporalLayer};
@@ -70,7 +71,7 @@ struct Part<'a> {
 }
 
 impl CpuBranch {
-    pub(super) fn new(branch: &BtAdapter) -> Result<Self, ModelError> {
+    pub(super) fn new(branch: &BtAdapter, arithmetic: Arithmetic) -> Result<Self, ModelError> {
         let width = branch.cls_token.elem_count();
         let positions = floats_of(&branch.position_embedding)?;
         let (cls_position, positions) = positions.split_at(width);
@@ -99,10 +100,14 @@ impl CpuBranch {
             positions: positions.to_vec(),
             times: floats_of(&branch.time_embed)?,
             gates,
-            temporal: branch.t_layers.iter().map(Temporal::new).collect::<Result<_, _>>()?,
+            temporal: branch
+                .t_layers
+                .iter()
+                .map(|layer| Temporal::new(layer, arithmetic))
+                .collect::<Result<_, _>>()?,
             spatial: spatial
                 .iter()
-                .map(|layer| CpuBlock::new(&layer.0))
+                .map(|layer| CpuBlock::new(&layer.0, arithmetic))
                 .collect::<Result<_, _>>()?,
             last_spatial: ClassQuery::new(&last.0)?,
             room: Pool::new(Room::new),
@@ -185,9 +190,15 @@ impl CpuBranch {
                 let row = |token: usize| {
                     qkv_row(if token == 0 { 0 } else { 1 + (token - 1) * count + frame })
                 };
-                let shape = (width, block.heads);
-                let len = 1 + self.patches;
-                attend(len, row, shape, Sight::All, &mut room.head, mixed, mixed_stride)?;
+                let sequence = Sequence {
+                    len: 1 + self.patches,
+                    width,
+                    heads: block.heads,
+                    sight: Sight::All,
+                    row,
+                };
+                let out = (mixed, mixed_stride);
+                attend(block.qkv.arithmetic(), &sequence, &mut room.scratch, out)?;
                 self.room.give_back(room);
                 Ok(())
             })?;
@@ -206,7 +217,8 @@ impl CpuBranch {
                     &mixed[frame * per_frame + (1 + patch) * mixed_stride..][..width]
                 };
                 let rows = part.tokens.len() / width;
-                matmul(rows, row, block.out.panels(), Finish::Add, part.tokens, width);
+                let out = (&mut *part.tokens, width);
+                block.out.apply(rows, row, Finish::Add, out, &mut room.scratch)?;
                 block.feed.apply(part.tokens, &mut room)?;
                 self.room.give_back(room);
                 Ok(())
@@ -304,14 +316,13 @@ fn project(
     let normed = room.normed.room(rows * normed_stride)?;
     block.norm.apply_rows(tokens, normed, normed_stride);
     let row = |at: usize| &normed[at * normed_stride..][..width];
-    matmul(rows, row, block.qkv.panels(), Finish::Store, qkv, stride(3 * width));
-    Ok(())
+    block.qkv.apply(rows, row, Finish::Store, (qkv, stride(3 * width)), &mut room.scratch)
 }
 
 impl Temporal {
-    fn new(layer: &TemporalLayer) -> Result<Self, ModelError> {
+    fn new(layer: &TemporalLayer, arithmetic: Arithmetic) -> Result<Self, ModelError> {
         let out = after(&raw(&layer.temporal_fc)?, &raw(&layer.self_attn.out_proj)?);
-        let [qkv, out] = Packed::all([raw_qkv(&layer.self_attn)?, out])?;
+        let [qkv, out] = Packed::all([raw_qkv(&layer.self_attn)?, out], arithmetic)?;
         Ok(Self { norm: Norm::new(&layer.layer_norm1)?, qkv, out, heads: layer.self_attn.heads })
     }
 
@@ -330,18 +341,19 @@ impl Temporal {
         let mixed = room.mixed.room(rows * normed_stride)?;
         self.norm.apply_rows(patches, normed, normed_stride);
         let row = |at: usize| &normed[at * normed_stride..][..width];
-        matmul(rows, row, self.qkv.panels(), Finish::Store, qkv, qkv_stride);
+        self.qkv.apply(rows, row, Finish::Store, (qkv, qkv_stride), &mut room.scratch)?;
         for (qkv, mixed) in qkv
             .chunks_exact(frames * qkv_stride)
             .zip(mixed.chunks_exact_mut(frames * normed_stride))
         {
             let row = |frame: usize| &qkv[frame * qkv_stride..][..3 * width];
-            let shape = (width, self.heads);
-            attend(frames, row, shape, Sight::All, &mut room.head, mixed, normed_stride)?;
+            let (heads, sight) = (self.heads, Sight::All);
+            let sequence = Sequence { len: frames, width, heads, sight, row };
+            let out = (mixed, normed_stride);
+            attend(self.qkv.arithmetic(), &sequence, &mut room.scratch, out)?;
         }
         let row = |at: usize| &mixed[at * normed_stride..][..width];
-        matmul(rows, row, self.out.panels(), Finish::Add, patches, width);
-        Ok(())
+        self.out.apply(rows, row, Finish::Add, (patches, width), &mut room.scratch)
     }
 }
 

@@ -9,6 +9,7 @@
 use super::block::{Feed, Norm, Room, floats_of, raw};
 use super::matmul::Raw;
 use super::parallel::Pool;
+use super::precision::Arithmetic;
 use super::simd;
 use crate::ModelError;
 use crate::layers::Block;
@@ -39,7 +40,7 @@ impl ClassQuery {
             key: floats_of(attention.k_proj.weight())?,
             value: raw(&attention.v_proj)?,
             out: raw(&attention.out_proj)?,
-            feed: Feed::new(block)?,
+            feed: Feed::new(block, Arithmetic::vectors())?,
             heads: attention.heads,
             room: Pool::new(Room::new),
         })

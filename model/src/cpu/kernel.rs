@@ -179,20 +179,6 @@ kernel!(
 mod tests {
     use super::*;
 
-    fn isas() -> Vec<Isa> {
-        let mut isas = vec![Isa::Baseline];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                isas.push(Isa::Avx2);
-            }
-            if Isa::detect() == Isa::Avx512 {
-                isas.push(Isa::Avx512);
-            }
-        }
-        isas
-    }
-
     #[test]
     fn every_instruction_set_forms_the_same_sums_for_every_number_of_rows() {
         for (rows, steps) in (1..=ROWS).zip([1, 2, 3, 7, 16, 33, 64, 101]) {
@@ -202,7 +188,7 @@ mod tests {
             let panel: Vec<[f32; COLUMNS]> =
                 (0..steps).map(|k| std::array::from_fn(|c| value(k * 53 + c + 11))).collect();
             let slices: Vec<&[f32]> = data.iter().map(Vec::as_slice).collect();
-            for isa in isas() {
+            for isa in Isa::available() {
                 let mut sums = [[0.5; COLUMNS]; ROWS];
                 run(isa, &Tile { rows: &slices, panel: &panel, ahead: &panel }, &mut sums);
                 for (row, sums) in sums.iter().enumerate() {

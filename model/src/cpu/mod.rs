@@ -11,6 +11,8 @@
 //! Every row is summed in an order of its own, whoever is computed beside it, so that a clip's
 //! embedding is the same to the bit whether its frames were computed for it alone or shared.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 mod attention;
 mod block;
 mod branch;
@@ -19,6 +21,7 @@ mod floats;
 mod kernel;
 mod matmul;
 mod parallel;
+mod precision;
 mod simd;
 mod text;
 mod vision;
@@ -33,8 +36,10 @@ use rayon::iter::{
 
 use self::block::{Norm, floats_of, raw};
 use self::branch::CpuBranch;
-use self::matmul::{Finish, Packed, matmul};
+use self::matmul::{Finish, Packed, Scratch};
 use self::parallel::Pool;
+use self::precision::Arithmetic;
+pub use self::precision::Precision;
 pub use self::text::CpuTextEncoder;
 pub(crate) use self::text::CpuTextTower;
 use self::vision::{CpuVision, VisionRoom};
@@ -45,10 +50,6 @@ use crate::encoder::{
 };
 use crate::preprocess::Preprocess;
 
-/// Tokens that a thread takes through the tower at a time: enough to use each weight several times
-/// while it is near, few enough for the activations to stay near as well.
-const TOKENS_AT_A_TIME: usize = 128;
-
 /// BT-Adapter, gated or additive, or plain CLIP with its frames averaged, as the tower is built.
 #[derive(Debug)]
 pub struct CpuVideoEncoder {
@@ -57,20 +58,31 @@ pub struct CpuVideoEncoder {
     post_norm: Norm,
     projection: Packed,
     preprocess: Preprocess,
+    arithmetic: Arithmetic,
     room: Pool<VisionRoom>,
+    scratch: Pool<Scratch>,
 }
 
 impl CpuVideoEncoder {
     /// Packs the tower's weights, which must lie on the CPU in `f32`.
-    pub fn new(tower: &VideoTower, preprocess: Preprocess) -> Result<Self, ModelError> {
-        let [projection] = Packed::all([raw(&tower.vision.visual_projection)?])?;
+    pub fn new(
+        tower: &VideoTower,
+        preprocess: Preprocess,
+        precision: Precision,
+    ) -> Result<Self, ModelError> {
+        let arithmetic = Arithmetic::fastest(precision);
+        let projection = raw(&tower.vision.visual_projection)?;
+        let [projection] = Packed::all([projection], Arithmetic::vectors())?;
+        let branch = tower.branch.as_ref().map(|branch| CpuBranch::new(branch, arithmetic));
         Ok(Self {
-            vision: CpuVision::new(&tower.vision, tower.states_needed())?,
-            branch: tower.branch.as_ref().map(CpuBranch::new).transpose()?,
+            vision: CpuVision::new(&tower.vision, tower.states_needed(), arithmetic)?,
+            branch: branch.transpose()?,
             post_norm: Norm::new(&tower.vision.post_layernorm)?,
             projection,
             preprocess,
+            arithmetic,
             room: Pool::new(VisionRoom::new),
+            scratch: Pool::new(Scratch::new),
         })
     }
 
@@ -105,7 +117,8 @@ impl CpuVideoEncoder {
         pixels: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Result<Vec<Box<[f32]>>, ModelError> {
         let share = count.div_ceil(rayon::current_num_threads());
-        let at_a_time = (TOKENS_AT_A_TIME / self.vision.tokens()).clamp(1, share.max(1));
+        let at_a_time =
+            (self.arithmetic.rows_at_a_time() / self.vision.tokens()).clamp(1, share.max(1));
         let states: Vec<Vec<Box<[f32]>>> = (0..count.div_ceil(at_a_time))
             .into_par_iter()
             .with_max_len(1)
@@ -138,7 +151,10 @@ impl CpuVideoEncoder {
         }
         let dim = self.projection.outputs();
         let mut embedding = vec![0.0; dim];
-        matmul(1, |_| &mean, self.projection.panels(), Finish::Store, &mut embedding, dim);
+        let mut scratch = self.scratch.take()?;
+        let out = (embedding.as_mut_slice(), dim);
+        self.projection.apply(1, |_| &mean, Finish::Store, out, &mut scratch)?;
+        self.scratch.give_back(scratch);
         Ok(embedding)
     }
 }

@@ -36,6 +36,22 @@ impl Isa {
         }
         Self::Baseline
     }
+
+    /// All that this machine has.
+    #[cfg(test)]
+    pub(super) fn available() -> Vec<Self> {
+        let mut isas = vec![Self::Baseline];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                isas.push(Self::Avx2);
+            }
+            if Self::detect() == Self::Avx512 {
+                isas.push(Self::Avx512);
+            }
+        }
+        isas
+    }
 }
 
 /// Defines a function that runs the copy of its body that fits the machine.

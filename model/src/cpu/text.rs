@@ -5,8 +5,9 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIter
 
 use super::attention::Sight;
 use super::block::{CpuBlock, Norm, Room, floats_of, raw};
-use super::matmul::{Finish, Packed, matmul};
+use super::matmul::{Finish, Packed};
 use super::parallel::Pool;
+use super::precision::Arithmetic;
 use super::simd;
 use crate::ModelError;
 use crate::clip_text::{TextTower, end_of_text};
@@ -54,12 +55,14 @@ pub(crate) struct CpuTextTower {
 
 impl CpuTextTower {
     pub(crate) fn new(tower: &TextTower) -> Result<Self, ModelError> {
-        let [projection] = Packed::all([raw(&tower.text_projection)?])?;
+        let arithmetic = Arithmetic::vectors();
+        let [projection] = Packed::all([raw(&tower.text_projection)?], arithmetic)?;
+        let block = |layer| CpuBlock::new(layer, arithmetic);
         Ok(Self {
             config: tower.config,
             token_embedding: floats_of(&tower.token_embedding)?,
             position_embedding: floats_of(&tower.position_embedding)?,
-            blocks: tower.layers.iter().map(CpuBlock::new).collect::<Result<_, _>>()?,
+            blocks: tower.layers.iter().map(block).collect::<Result<_, _>>()?,
             norm: Norm::new(&tower.final_layer_norm)?,
             projection,
             room: Pool::new(Room::new),
@@ -88,13 +91,14 @@ impl CpuTextTower {
         for block in &self.blocks {
             block.forward(&mut xs, ids.len(), Sight::Causal, &mut room)?;
         }
-        self.room.give_back(room);
         let last = end_of_text(ids, self.config.eot);
         let mut normed = vec![0.0; width];
         self.norm.apply(&xs[last * width..][..width], &mut normed);
         let mut embedding = vec![0.0; self.projection.outputs()];
         let dim = embedding.len();
-        matmul(1, |_| &normed, self.projection.panels(), Finish::Store, &mut embedding, dim);
+        let out = (embedding.as_mut_slice(), dim);
+        self.projection.apply(1, |_| &normed, Finish::Store, out, &mut room.scratch)?;
+        self.room.give_back(room);
         Ok(embedding)
     }
 }

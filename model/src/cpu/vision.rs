@@ -3,7 +3,8 @@
 use super::attention::Sight;
 use super::block::{CpuBlock, Norm, Room, floats_of};
 use super::floats::{Floats, stride};
-use super::matmul::{Finish, Packed, Raw, matmul};
+use super::matmul::{Finish, Packed, Raw};
+use super::precision::Arithmetic;
 use super::simd;
 use crate::ModelError;
 use crate::clip_vision::VisionTower;
@@ -45,19 +46,25 @@ impl VisionRoom {
 
 impl CpuVision {
     /// Packs the tower's weights; each frame will keep the last `states` states.
-    pub(super) fn new(tower: &VisionTower, states: usize) -> Result<Self, ModelError> {
-        let [patch_embedding] = Packed::all([Raw {
+    pub(super) fn new(
+        tower: &VisionTower,
+        states: usize,
+        arithmetic: Arithmetic,
+    ) -> Result<Self, ModelError> {
+        let patch_embedding = Raw {
             weight: floats_of(&tower.patch_embedding)?,
             bias: Vec::new(),
             inputs: tower.config.patch_values(),
-        }])?;
+        };
+        let [patch_embedding] = Packed::all([patch_embedding], arithmetic)?;
+        let block = |layer| CpuBlock::new(layer, arithmetic);
         Ok(Self {
             config: tower.config,
             patch_embedding,
             class_embedding: floats_of(&tower.class_embedding)?,
             position_embedding: floats_of(&tower.position_embedding)?,
             pre_norm: Norm::new(&tower.pre_layrnorm)?,
-            blocks: tower.layers.iter().map(CpuBlock::new).collect::<Result<_, _>>()?,
+            blocks: tower.layers.iter().map(block).collect::<Result<_, _>>()?,
             states,
         })
     }
@@ -81,12 +88,8 @@ impl CpuVision {
         room: &mut VisionRoom,
     ) -> Result<Vec<Box<[f32]>>, ModelError> {
         let state_len = self.state_len();
+        self.embed(count, pixels, room)?;
         let tokens = room.tokens.room(count * state_len)?;
-        for (frame, tokens) in tokens.chunks_exact_mut(state_len).enumerate() {
-            let input = room.pixels.room(3 * self.config.image * self.config.image)?;
-            pixels(frame, input);
-            self.embed(input, &mut room.patches, tokens)?;
-        }
         let mut states = vec![Vec::with_capacity(self.states * state_len); count];
         let skip = self.blocks.len() - self.states;
         for (number, block) in self.blocks.iter().enumerate() {
@@ -100,17 +103,45 @@ impl CpuVision {
         Ok(states.into_iter().map(Vec::into_boxed_slice).collect())
     }
 
-    /// From pixels `[3, image, image]` to the first block's input `[1 + N, D]`.
+    /// The first block's input, `[count, 1 + N, D]`, in `room.tokens`.
     fn embed(
         &self,
-        pixels: &[f32],
-        patches: &mut Floats,
-        tokens: &mut [f32],
+        count: usize,
+        pixels: impl Fn(usize, &mut [f32]),
+        room: &mut VisionRoom,
     ) -> Result<(), ModelError> {
-        let VisionConfig { image, patch, width, .. } = self.config;
-        let (grid, len) = (self.config.grid(), self.config.patch_values());
+        let VisionConfig { image, width, .. } = self.config;
+        let (patch_count, len) = (self.config.patches(), self.config.patch_values());
         let patch_stride = stride(len);
-        let patches = patches.room(grid * grid * patch_stride)?;
+        let input = room.pixels.room(3 * image * image)?;
+        let patches = room.patches.room(count * patch_count * patch_stride)?;
+        for (frame, patches) in patches.chunks_exact_mut(patch_count * patch_stride).enumerate() {
+            pixels(frame, input);
+            self.cut(input, patches, patch_stride);
+        }
+        let row = |at: usize| &patches[at * patch_stride..][..len];
+        let embedded = room.room.normed.room(count * patch_count * width)?;
+        let (rows, out) = (count * patch_count, (&mut *embedded, width));
+        self.patch_embedding.apply(rows, row, Finish::Store, out, &mut room.room.scratch)?;
+
+        let tokens = room.tokens.room(count * self.state_len())?;
+        let mut before = vec![0.0; self.state_len()];
+        for (tokens, embedded) in tokens
+            .chunks_exact_mut(self.state_len())
+            .zip(embedded.chunks_exact(patch_count * width))
+        {
+            before[..width].copy_from_slice(&self.class_embedding);
+            before[width..].copy_from_slice(embedded);
+            simd::add_scaled(&mut before, &self.position_embedding, 1.0);
+            self.pre_norm.apply_rows(&before, tokens, width);
+        }
+        Ok(())
+    }
+
+    /// The patches of a frame, from pixels `[3, image, image]`, a row every `patch_stride` floats.
+    fn cut(&self, pixels: &[f32], patches: &mut [f32], patch_stride: usize) {
+        let VisionConfig { image, patch, .. } = self.config;
+        let (grid, len) = (self.config.grid(), self.config.patch_values());
         for (number, values) in patches.chunks_exact_mut(patch_stride).enumerate() {
             let (top, left) = (number / grid * patch, number % grid * patch);
             for (row, values) in values[..len].chunks_exact_mut(patch).enumerate() {
@@ -118,16 +149,5 @@ impl CpuVision {
                 values.copy_from_slice(&pixels[(channel * image + y) * image + left..][..patch]);
             }
         }
-        let (class, rest) = tokens.split_at_mut(width);
-        class.copy_from_slice(&self.class_embedding);
-        let row = |at: usize| &patches[at * patch_stride..][..len];
-        matmul(grid * grid, row, self.patch_embedding.panels(), Finish::Store, rest, width);
-        simd::add_scaled(tokens, &self.position_embedding, 1.0);
-        let mut before = vec![0.0; width];
-        for token in tokens.chunks_exact_mut(width) {
-            before.copy_from_slice(token);
-            self.pre_norm.apply(&before, token);
-        }
-        Ok(())
     }
 }
