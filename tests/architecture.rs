@@ -25,7 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// Rooms that a room's tests, examples and benchmarks use besides. Nothing that ships depends on
 /// these, so they may point anywhere but at who uses the room itself.
-const IN_TESTS: &[(&str, &[&str])] = &[("model", &["synth"])];
+const IN_TESTS: &[(&str, &[&str])] = &[("model", &["synth"]), ("pipeline", &["synth"])];
 
 /// Crates that only the rooms beside them may know.
 const FOREIGN: &[(&str, &[&str])] = &[

@@ -19,6 +19,7 @@ mod decode;
 mod discover;
 mod earlier_work;
 mod embed;
+mod gate;
 mod identify;
 mod live;
 mod outcome;
@@ -40,6 +41,7 @@ pub use embed::{
     ClipEncoder, EmbedError, EmbedLatency, EmbedQueue, EmbedSettings, EmbedStage, EmbedStats,
     EmbedTally, LATENCY_BOUNDS_S, LiveSourceQueue, PendingEmbedding, SourceQueue,
 };
+pub use gate::{ElasticDecode, ElasticSettings, ElasticUse, Novelty, NoveltyGate, NoveltySettings};
 pub use identify::{IdentifiedFile, IdentifyError, identify, stamp};
 pub use live::{
     Camera, CameraCounts, CameraState, CameraStatus, Clocks, Credentials, LiveDecode, LiveError,

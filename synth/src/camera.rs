@@ -30,6 +30,8 @@ struct Flaws {
     blur: f32,
     /// Largest shake, as a fraction of the frame's height.
     shake: f32,
+    /// What the light loses every second.
+    dusk: f32,
 }
 
 impl Flaws {
@@ -50,6 +52,7 @@ impl Flaws {
             noise: 1.0 + sometimes(0.7, 7.0),
             blur: sometimes(0.5, 0.8),
             shake: sometimes(0.35, 0.012),
+            dusk: 0.0,
         }
     }
 }
@@ -122,6 +125,12 @@ impl Shot {
         Self { view, backdrop, margin, props, flaws, seed }
     }
 
+    /// The same shot while the light fades, by this share of itself every second.
+    pub(crate) fn at_dusk(mut self, share: f32) -> Self {
+        self.flaws.dusk = share;
+        self
+    }
+
     /// What the camera sees `seconds` after it was set up: RGB rows.
     pub(crate) fn film(
         &self,
@@ -165,7 +174,9 @@ impl Shot {
     /// Light, brightness, contrast and noise.
     fn expose(&self, rgb: &mut [u8], seconds: f32, noise: &Noise, rng: &mut ChaCha8Rng) {
         let f = &self.flaws;
-        let gain = f.brightness * (1.0 + f.drift[0] * (f.drift[1] * seconds + f.drift[2]).sin());
+        let light = (1.0 - f.dusk * seconds).max(0.0);
+        let gain =
+            f.brightness * light * (1.0 + f.drift[0] * (f.drift[1] * seconds + f.drift[2]).sin());
         // A smaller picture of the same frame averages noise away, though never all of it.
         let sigma = f.noise * (self.view.scale().1 / ROWS).min(1.0).powf(0.7);
         let (width, height) = (self.view.width, self.view.height);

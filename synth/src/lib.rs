@@ -24,6 +24,7 @@ mod split;
 mod sprites;
 mod truth;
 mod view;
+mod vigil;
 mod vocabulary;
 mod world;
 
@@ -40,5 +41,6 @@ pub use scene::Scene;
 pub use split::Split;
 pub use truth::{Event, Onlooker, Scenery, TrackPoint, Truth, TruthObject};
 pub use view::{Bounds, Fit, View};
+pub use vigil::Vigil;
 pub use vocabulary::{Look, Shape, Thing, ThingId, Tint, Vocabulary, class_phrase};
 pub use world::{Counterpart, World};

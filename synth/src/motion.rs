@@ -296,6 +296,38 @@ impl Path {
         }
     }
 
+    /// The same way for a thing that is `height` high at first, of this aspect: what begins or ends
+    /// just outside the frame still does.
+    pub(crate) fn resized(self, height: f32, aspect: f32) -> Self {
+        let factor = height / self.pose(0.0).height;
+        let resize = |pose: Pose| {
+            let height = pose.height * factor;
+            let half = height * aspect / ASPECT / 2.0;
+            let x = match pose.x {
+                x if x < 0.0 => -half,
+                x if x > 1.0 => 1.0 + half,
+                x => x,
+            };
+            let y = match pose.y {
+                y if y < 0.0 => -height / 2.0,
+                y if y > 1.0 => 1.0 + height / 2.0,
+                y => y,
+            };
+            Pose { x, y, height }
+        };
+        match self {
+            Self::Line { from, to, span } => {
+                Self::Line { from: resize(from), to: resize(to), span }
+            }
+            Self::Circle { middle, radius, turns, phase } => {
+                Self::Circle { middle: resize(middle), radius, turns, phase }
+            }
+            Self::Bounce { ground, rise, hops } => {
+                Self::Bounce { ground: resize(ground), rise, hops }
+            }
+        }
+    }
+
     /// The pose at time `s` in [0, 1].
     pub(crate) fn pose(&self, s: f32) -> Pose {
         match *self {

@@ -27,22 +27,22 @@ const PAUSE: std::ops::Range<f64> = 1.0..2.5;
 /// What a video shows, frame by frame. Everything follows from the seed.
 #[derive(Debug)]
 pub struct Reel<'a> {
-    world: &'a World,
-    view: View,
-    takes: Vec<Take>,
-    truth: Truth,
+    pub(crate) world: &'a World,
+    pub(crate) view: View,
+    pub(crate) takes: Vec<Take>,
+    pub(crate) truth: Truth,
 }
 
 /// One place, from one cut to the next.
 #[derive(Debug)]
-struct Take {
-    from: f64,
-    shot: Shot,
-    events: Vec<(f64, Plan)>,
+pub(crate) struct Take {
+    pub(crate) from: f64,
+    pub(crate) shot: Shot,
+    pub(crate) events: Vec<(f64, Plan)>,
 }
 
 /// Milliseconds are fine enough for truth, and print alike everywhere.
-fn rounded(seconds: f64) -> f64 {
+pub(crate) fn rounded(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
 
@@ -140,12 +140,12 @@ impl<'a> Reel<'a> {
         self.world.cupboard().plan(relation, &Motion::ALL, scene, self.truth.split, rng)
     }
 
-    fn onlooker(&self, prop: &Placed) -> Onlooker {
+    pub(crate) fn onlooker(&self, prop: &Placed) -> Onlooker {
         let name = self.world.vocabulary().thing(prop.cast.thing).name.clone();
         Onlooker { name, bounds: prop.bounds(self.world.cupboard()).clipped() }
     }
 
-    fn tell(&self, at: f64, plan: &Plan, rng: &mut ChaCha8Rng) -> Event {
+    pub(crate) fn tell(&self, at: f64, plan: &Plan, rng: &mut ChaCha8Rng) -> Event {
         let vocabulary = self.world.vocabulary();
         Event {
             from: at,
