@@ -5,13 +5,15 @@
 
 mod support;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use footage_clip::{Clock, LostReason, RunCause};
 use footage_pipeline::{
-    CameraState, Clocks, Credentials, LiveDecode, LiveError, Location, SystemClocks, Transport,
+    CameraState, Clocks, Credentials, ElasticSettings, Fragments, LiveDecode, LiveError, Location,
+    NoveltySettings, RecordingSettings, RecordingSpec, SystemClocks, Transport,
 };
 use support::house::{House, Log, Past, Plan, camera, has_failed, is_live, until};
 use support::server::Server;
@@ -208,6 +210,8 @@ async fn one_camera_is_changed_and_removed_while_another_plays_on() {
     assert!(house.status(&door).is_none());
     house.watch.set(door.clone());
     house.until(&door, is_live).await;
+    let has_yard = || house.clips().iter().any(|clip| clip.source_id == yard.source_id);
+    until("a clip of the yard", has_yard, || format!("{:?}", house.runs())).await;
     let yard_runs = house.runs().iter().filter(|run| run.source_id == yard.source_id).count();
     assert_eq!(yard_runs, 1, "{:?}", house.runs());
     assert_eq!(house.status(&yard).unwrap().counts.reconnects, 0);
@@ -232,9 +236,40 @@ async fn a_timeline_goes_on_where_an_earlier_watch_stopped() {
     let (span, reason) = house.lost()[0];
     assert_eq!(reason, LostReason::Stopped);
     assert!(span.duration_ns() >= 100 * S);
-    let now_ns = wall_ns();
+    let (now_ns, told) = (wall_ns(), house.stop().await);
+    let end = told.conserved().1;
+    assert!(end > last && end + S > now_ns, "{} ms are missing", (now_ns - end) / 1_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_still_scene_is_gated_and_hardly_decoded_and_recorded_whole() {
+    let Some(server) = Server::start(&["still=test:still,fps=20,gop=40"]) else { return };
+    let Some(house) = House::open(Plan::default()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut still = camera("still", &format!("rtsp://127.0.0.1:{}/still", server.port));
+    still.novelty = Some(NoveltySettings::default());
+    let still_after = Duration::from_secs(2);
+    still.decode =
+        LiveDecode::Elastic(ElasticSettings { still: still_after, ..Default::default() });
+    let settings = RecordingSettings { fragment: Duration::from_secs(4), ..Default::default() };
+    still.recording = Some(RecordingSpec { dir: dir.path().to_owned(), settings });
+    house.watch.set(still.clone());
+    let gated = || house.status(&still).map_or(0, |status| status.counts.gated_clips);
+    until("gated clips", || gated() > 20, || format!("{:?}", house.status(&still))).await;
+    let status = house.status(&still).unwrap();
+    let decoding = status.decoding.unwrap();
+    assert!(decoding.is_asleep && decoding.left_out > decoding.decoded, "{decoding:?}");
+    assert_eq!((status.recording_failure, status.counts.runs), (None, 1));
+    let (recorded, clips) = (status.recorded.unwrap(), house.clips());
+    assert!(recorded.pictures > decoding.decoded, "{recorded:?}");
     let told = house.stop().await;
-    assert!(now_ns - last < 3 * S && told.conserved().1 + S > now_ns, "told to the end");
+    let (_, end_ns) = told.conserved();
+    let fragments = Fragments::open(dir.path());
+    for clip in clips.iter().skip(2) {
+        let media = clip.media.as_ref().unwrap();
+        assert!(media.begins_ns <= clip.span.start_ns && Path::new(&media.path).exists());
+    }
+    assert!(fragments.at(end_ns - 2 * S).unwrap().is_some(), "recorded to the end");
 }
 
 /// The system's clocks, with a wall clock that can be set.

@@ -19,12 +19,13 @@ use super::{DecodeError, failure};
 use crate::lock;
 
 pub(crate) use live::SourceStreams;
+use live::repeat_parameters;
 
 /// Called with a decoder's sink pad before anything flows through it.
 type OnDecoder = dyn Fn(&gst::Pad) + Send + Sync;
 
-/// Called with the tee that stands before the decoder, and with the caps of what flows through it.
-type OnFork = dyn Fn(&gst::Element, &gst::CapsRef) + Send + Sync;
+/// Called with the pad from which compressed pictures go to the decoder, before any does.
+type OnCoded = dyn Fn(&gst::Pad) + Send + Sync;
 
 /// Builds the chain as the file turns out to need it.
 pub(crate) struct Autoplug {
@@ -32,6 +33,8 @@ pub(crate) struct Autoplug {
     graph: gst::glib::WeakRef<gst::Pipeline>,
     plan: Plan,
     stopping: Stopping,
+    /// The pad that was told of last.
+    coded: Mutex<gst::glib::WeakRef<gst::Pad>>,
 }
 
 /// What the chain is for.
@@ -41,8 +44,7 @@ pub(crate) struct Plan {
     pub(crate) watch: Arc<Watch>,
     pub(crate) max_pixels: u64,
     pub(crate) on_decoder: Box<OnDecoder>,
-    /// Where given, compressed pictures pass a tee before they are decoded.
-    pub(crate) on_fork: Option<Box<OnFork>>,
+    pub(crate) on_coded: Option<Box<OnCoded>>,
 }
 
 /// Held while the chain grows; true once it must not grow any more. A graph that is taken down while
@@ -97,7 +99,12 @@ impl Autoplug {
 
     /// A plug that has nothing to do yet.
     pub(crate) fn new(graph: &gst::Pipeline, plan: Plan) -> Arc<Self> {
-        Arc::new(Self { graph: graph.downgrade(), plan, stopping: Stopping::default() })
+        Arc::new(Self {
+            graph: graph.downgrade(),
+            plan,
+            stopping: Stopping::default(),
+            coded: Mutex::default(),
+        })
     }
 
     /// Looks at the first bytes; a container's own tags before it (ID3, APE) hide its type, so what
@@ -282,6 +289,9 @@ impl Autoplug {
         wanted: gst::Caps,
     ) -> Result<(), DecodeError> {
         let parser = self.add(factory)?;
+        if self.plan.on_coded.is_some() {
+            repeat_parameters(&parser);
+        }
         // A parser chooses its output by what stands behind it, and that is not there yet.
         let filter = self.add(&factory_of("capsfilter")?)?;
         filter.set_property("caps", wanted);
@@ -321,7 +331,8 @@ impl Autoplug {
         }
         (self.plan.on_decoder)(&sink);
         tracing::debug!(decoder = %factory.name(), %caps, "decoding");
-        self.attach_decoder(stream, &decoder, caps)?;
+        self.tell_of(&stream.pad);
+        self.attach(stream, &decoder)?;
         stream.remember(&[&decoder]);
         Ok(())
     }

@@ -63,7 +63,7 @@ impl Graph {
             watch: watch.clone(),
             max_pixels: settings.max_pixels,
             on_decoder: guard,
-            on_fork: None,
+            on_coded: None,
         };
         let stopping = Autoplug::start(&pipeline, &source, plan)?;
         Ok(Self { pipeline, clips, entry, watch, gate, stopping })

@@ -7,9 +7,10 @@ use std::str::FromStr;
 use footage_clip::SourceId;
 
 use super::{Credentials, Location};
+use crate::{ElasticSettings, NoveltySettings, RecordingSpec};
 
 /// A camera to watch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Camera {
     /// Chosen once, never changed.
     pub source_id: SourceId,
@@ -25,6 +26,10 @@ pub struct Camera {
     pub tls_ca: Option<PathBuf>,
     /// What of it is decoded.
     pub decode: LiveDecode,
+    /// Whether clips that show nothing new are embedded; all are where this is none.
+    pub novelty: Option<NoveltySettings>,
+    /// Whether its footage is kept, and where.
+    pub recording: Option<RecordingSpec>,
 }
 
 /// How RTSP carries the video.
@@ -40,11 +45,13 @@ pub enum Transport {
 }
 
 /// What of a camera is decoded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum LiveDecode {
     /// Every picture.
     #[default]
     All,
+    /// Keyframes while the scene is still, every picture when it changes.
+    Elastic(ElasticSettings),
     /// Keyframes alone: what happens between two of them is not seen.
     Keyframes,
 }
@@ -81,6 +88,7 @@ impl fmt::Display for LiveDecode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::All => "all",
+            Self::Elastic(_) => "elastic",
             Self::Keyframes => "keyframes",
         })
     }
@@ -90,7 +98,8 @@ impl FromStr for LiveDecode {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        find(&[Self::All, Self::Keyframes], word, "decode mode of a camera", "`all` or `keyframes`")
+        let all = [Self::All, Self::Elastic(ElasticSettings::default()), Self::Keyframes];
+        find(&all, word, "decode mode of a camera", "`all`, `elastic` or `keyframes`")
     }
 }
 
@@ -113,7 +122,8 @@ mod tests {
         for transport in [Transport::Auto, Transport::Tcp, Transport::Udp] {
             assert_eq!(transport.to_string().parse(), Ok(transport));
         }
-        for decode in [LiveDecode::All, LiveDecode::Keyframes] {
+        let elastic = LiveDecode::Elastic(ElasticSettings::default());
+        for decode in [LiveDecode::All, elastic, LiveDecode::Keyframes] {
             assert_eq!(decode.to_string().parse(), Ok(decode));
         }
         let error = "quic".parse::<Transport>().unwrap_err().to_string();
@@ -132,6 +142,8 @@ mod tests {
             transport: Transport::Auto,
             tls_ca: None,
             decode: LiveDecode::All,
+            novelty: None,
+            recording: None,
         };
         let shown = format!("{camera:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("s3cret"), "{shown}");

@@ -232,10 +232,15 @@ impl LiveClock {
         rate.slot_start_ns(rate.slot_of(axis_ns) + 1)
     }
 
-    /// Where a picture that is not decoded yet will lie; none before the first run.
-    #[cfg_attr(not(test), expect(dead_code, reason = "recording asks it"))]
+    /// Where a picture that is not decoded yet will lie; none while it is not known to which run it
+    /// will belong.
     pub(super) fn foresee(&self, stamp_ns: u64) -> Option<u64> {
         let run = self.run.as_ref()?;
+        let breaks_before = self.marks.first().is_some_and(|(from, _)| *from <= stamp_ns);
+        let is_far = stamp_ns.saturating_sub(run.last_stamp_ns) > self.settings.max_gap_ns;
+        if breaks_before || is_far {
+            return None;
+        }
         let axis_ns = i128::from(run.axis_ns) + i128::from(stamp_ns) - i128::from(run.stamp_ns);
         u64::try_from(axis_ns).ok()
     }

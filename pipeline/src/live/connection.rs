@@ -31,6 +31,8 @@ pub(super) struct Connection<'a> {
     pub(super) board: &'a Board,
     pub(super) cancel: &'a Cancel,
     pub(super) patience: Patience,
+    /// Pictures counted so far.
+    pub(super) pictures: u64,
 }
 
 impl Connection<'_> {
@@ -97,8 +99,16 @@ impl Connection<'_> {
 
     fn tick(&mut self) {
         self.flow.tick();
-        let pictures = self.session.vitals().pictures;
-        self.board.count(|counts| counts.pictures = pictures);
+        let pictures = self.session.pictures();
+        let more = pictures - self.pictures;
+        self.pictures = pictures;
+        let (decoding, recorded) = (self.session.kept().decoded(), self.session.kept().recorded());
+        self.board.change(|status| {
+            status.counts.pictures += more;
+            status.decoding = decoding;
+            status.recorded = recorded.as_ref().map(|(used, _)| *used);
+            status.recording_failure = recorded.and_then(|(_, failure)| failure);
+        });
     }
 
     fn take(&mut self) {

@@ -27,6 +27,15 @@ const NTP_TO_UNIX_NS: i128 = 2_208_988_800_000_000_000;
 struct Stamps(Option<gst::FormattedSegment<ClockTime>>);
 
 impl Stamps {
+    /// At a pad, whose segment may have come already.
+    fn at(pad: &gst::Pad) -> Self {
+        let mut stamps = Self::default();
+        if let Some(event) = pad.sticky_event::<gst::event::Segment>(0) {
+            stamps.enter(event.segment());
+        }
+        stamps
+    }
+
     fn enter(&mut self, segment: &gst::Segment) {
         self.0 = segment.downcast_ref::<ClockTime>().cloned();
     }
@@ -51,7 +60,7 @@ const KINDS: gst::PadProbeType =
 /// Stands where a camera's packets come in: counts them, and listens to what they tell of time.
 pub(super) fn watch_packets(pad: &gst::Pad, shared: &Arc<Shared>, clock_rate: u32) {
     let shared = shared.clone();
-    let state = Mutex::new((Stamps::default(), RtpTime::new(clock_rate)));
+    let state = Mutex::new((Stamps::at(pad), RtpTime::new(clock_rate)));
     pad.add_probe(KINDS | gst::PadProbeType::BUFFER_LIST, move |_, info| {
         let (stamps, time) = &mut *lock(&state);
         if let Some(segment) = segment_of(info) {
@@ -86,7 +95,7 @@ fn sender_time(packet: &gst::BufferRef) -> Option<i64> {
     i64::try_from(i128::from(told.timestamp().nseconds()) - NTP_TO_UNIX_NS).ok()
 }
 
-/// What goes into the decoder.
+/// What goes to the decoder.
 pub(super) struct Guard {
     pub(super) shared: Arc<Shared>,
     pub(super) decode: LiveDecode,
@@ -104,10 +113,10 @@ struct Compressed {
 }
 
 impl Guard {
-    /// Stands at a decoder's sink pad.
-    pub(super) fn stand_at(self, sink: &gst::Pad) {
-        let state = Mutex::new(Compressed::default());
-        sink.add_probe(KINDS, move |pad, info| {
+    /// Stands at the pad from which compressed pictures go to the decoder.
+    pub(super) fn stand_at(self, coded: &gst::Pad) {
+        let state = Mutex::new(Compressed { stamps: Stamps::at(coded), ..Compressed::default() });
+        coded.add_probe(KINDS, move |pad, info| {
             let mut state = lock(&state);
             if let Some(segment) = segment_of(info) {
                 state.stamps.enter(&segment);
@@ -138,7 +147,7 @@ impl Guard {
         &self,
         state: &mut Compressed,
         picture: &gst::BufferRef,
-        decoder: &gst::Element,
+        element: &gst::Element,
     ) -> bool {
         let is_keyframe = !picture.flags().contains(gst::BufferFlags::DELTA_UNIT);
         if let Some(stamp_ns) = state.stamps.of(picture) {
@@ -146,7 +155,7 @@ impl Guard {
                 lock(&self.shared.clock).mark(stamp_ns, RunCause::Resumed);
             }
             state.last_ns = state.last_ns.max(Some(stamp_ns));
-            let age_ns = self.shared.reading(decoder, stamp_ns).age_ns;
+            let age_ns = self.shared.reading(element, stamp_ns).age_ns;
             state.is_late = if is_keyframe {
                 age_ns > MAX_LAG_NS / 2 && (state.is_late || age_ns > MAX_LAG_NS)
             } else {
@@ -156,7 +165,7 @@ impl Guard {
                 self.shared.fell_behind();
             }
         }
-        !state.is_late && (is_keyframe || self.decode == LiveDecode::All)
+        !state.is_late && (is_keyframe || self.decode != LiveDecode::Keyframes)
     }
 }
 

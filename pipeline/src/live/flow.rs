@@ -10,7 +10,7 @@ use super::session::{LiveClip, Seen};
 use super::shared::Begun;
 use super::status::Board;
 use super::{Camera, WatchParts};
-use crate::LiveSourceQueue;
+use crate::{LiveSourceQueue, Novelty, NoveltyGate};
 
 /// Accounts for one camera's timeline.
 pub(super) struct Flow {
@@ -22,6 +22,7 @@ pub(super) struct Flow {
     /// Clips of the run so far.
     seq: u64,
     embed: Arc<LiveSourceQueue>,
+    novelty: Option<NoveltyGate>,
     outbox: Outbox,
 }
 
@@ -42,6 +43,7 @@ impl Flow {
             run: None,
             seq: 0,
             embed: Arc::new(parts.embed.live_source(parts.window.stride())),
+            novelty: camera.novelty.map(NoveltyGate::new),
             outbox,
         };
         let now_ns = flow.now_ns();
@@ -109,6 +111,9 @@ impl Flow {
         self.outbox.begin_run(RunRecord { source_id, start_ns, cause, utc });
         self.run = Some(begun);
         self.seq = 0;
+        if let Some(novelty) = &mut self.novelty {
+            novelty.begin_run();
+        }
     }
 
     fn clip(&mut self, clip: LiveClip) {
@@ -117,15 +122,35 @@ impl Flow {
         self.board.count(|counts| counts.seen_until_ns = clip.span.end_ns);
         let seq = self.seq;
         self.seq += 1;
+        if self.shows_nothing_new(&clip) {
+            self.outbox.owe(clip.span, ClipState::Gated);
+            return;
+        }
         if !self.outbox.has_room() {
+            self.not_embedded();
             self.outbox.owe(clip.span, ClipState::Lost(LostReason::Overload));
             return;
         }
         let picture = middle(&clip.frames, clip.padded).map(|frame| frame.frame.clone());
         let span = clip.span;
         let embedding = self.embed.offer(clip.frames);
-        let clip = ClipItem { span, seq, picture, embedding, media: None };
+        let clip = ClipItem { span, seq, picture, embedding, media: clip.media };
         self.outbox.send(Item::Clip(Box::new(clip)));
+    }
+
+    /// Whether the clip need not be embedded: the one embedded last shows all of it.
+    fn shows_nothing_new(&mut self, clip: &LiveClip) -> bool {
+        if self.outbox.has_lost_a_clip() {
+            self.not_embedded();
+        }
+        let Some(novelty) = &mut self.novelty else { return false };
+        novelty.judge(&clip.frames) == Novelty::Still
+    }
+
+    fn not_embedded(&mut self) {
+        if let Some(novelty) = &mut self.novelty {
+            novelty.not_embedded();
+        }
     }
 
     /// Why there is no clip of what lies before this one. Within a run only clips that were not taken

@@ -14,6 +14,7 @@ use footage_clip::PartialClip;
 use gst::prelude::*;
 
 use super::entrance::{Guard, normalise};
+use super::kept::Kept;
 use super::mask::Mask;
 use super::shared::Shared;
 use super::source::{Carrier, Source, is_paced};
@@ -31,6 +32,7 @@ pub(super) struct Graph {
     pub(super) pipeline: gst::Pipeline,
     pub(super) clips: gst_app::AppSink,
     pub(super) entry: gst::Pad,
+    pub(super) kept: Arc<Kept>,
     plug: Arc<Autoplug>,
     is_stopped: bool,
 }
@@ -51,28 +53,34 @@ impl Graph {
         tail.clips.set_drop(true);
         normalise(&tail, shared, settings.max_pixels, settings.picture_size);
         let out = if is_paced(camera) { paced(&pipeline, &tail)? } else { tail.entry.clone() };
+        let kept = Arc::new(Kept::new(camera));
         let (guarded, decode) = (shared.clone(), camera.decode);
         let (max_pixels, max_gap_ns) = (settings.max_pixels, settings.max_silence_ns());
+        let (recorded, decoded) = (kept.clone(), kept.clone());
         let plan = Plan {
             out,
             watch: shared.course.clone(),
             max_pixels,
-            on_decoder: Box::new(move |sink| {
-                Guard { shared: guarded.clone(), decode, max_pixels, max_gap_ns }.stand_at(sink);
-            }),
-            on_fork: Some(Box::new(|_, _| {})),
+            on_decoder: Box::new(move |sink| decoded.decode_elastically(sink)),
+            on_coded: Some(Box::new(move |coded| {
+                // What is recorded is all that comes, also what is not decoded.
+                recorded.record(coded, &guarded);
+                Guard { shared: guarded.clone(), decode, max_pixels, max_gap_ns }.stand_at(coded);
+            })),
         };
         let plug = Autoplug::new(&pipeline, plan);
         Source { camera, carrier, shared: shared.clone() }.open(&pipeline, &plug)?;
         listen(&pipeline, &tail.clips, shared, camera);
-        Ok(Self { pipeline, clips: tail.clips, entry: tail.entry, plug, is_stopped: false })
+        Ok(Self { pipeline, clips: tail.clips, entry: tail.entry, kept, plug, is_stopped: false })
     }
 
     /// Stops the graph, and drops `held` once it has stopped. Waits for that, but not for ever;
     /// returns whether it stopped.
     pub(super) fn stop(mut self, held: impl Send + 'static) -> bool {
         self.is_stopped = true;
-        lifetime::stop_holding(self.pipeline.clone(), self.plug.stopping(), held)
+        let has_stopped = lifetime::stop_holding(self.pipeline.clone(), self.plug.stopping(), held);
+        self.kept.finish();
+        has_stopped
     }
 }
 

@@ -23,6 +23,7 @@ mod entrance;
 mod failure;
 mod flow;
 mod graph;
+mod kept;
 mod location;
 mod mask;
 mod outbox;
@@ -128,6 +129,10 @@ impl LiveSettings {
     fn max_gap_ns(&self, decode: LiveDecode) -> u64 {
         match decode {
             LiveDecode::All => self.max_silence_ns(),
+            // A still picture stands so long, and is late by the decoder's own pace.
+            LiveDecode::Elastic(settings) => {
+                self.max_silence_ns().max(ns(settings.stand.saturating_mul(2)))
+            }
             LiveDecode::Keyframes => self.max_silence_ns().max(ns(MIN_KEYFRAME_GAP)),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use footage_clip::{
     ClipId, ClipRecord, ClipState, CoverageRecord, LostReason, MediaRef, RgbFrame, RunRecord,
@@ -46,12 +47,19 @@ pub(super) struct Outbox {
     owed: VecDeque<Item>,
     /// Of a run without a clip nobody need know: it goes with its first clip.
     run: Option<RunRecord>,
+    has_lost_a_clip: Arc<AtomicBool>,
 }
 
 impl Outbox {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Item>) {
+    /// `has_lost_a_clip` is the publisher's.
+    pub(super) fn new(has_lost_a_clip: Arc<AtomicBool>) -> (Self, mpsc::Receiver<Item>) {
         let (items, waiting) = mpsc::channel(CAPACITY);
-        (Self { items, owed: VecDeque::new(), run: None }, waiting)
+        (Self { items, owed: VecDeque::new(), run: None, has_lost_a_clip }, waiting)
+    }
+
+    /// Whether a clip that was sent was lost since this was asked last.
+    pub(super) fn has_lost_a_clip(&self) -> bool {
+        self.has_lost_a_clip.swap(false, Ordering::Relaxed)
     }
 
     /// A source is announced before anything else of it.
@@ -123,6 +131,8 @@ pub(super) struct Publisher {
     pub(super) parts: Arc<WatchParts>,
     pub(super) board: Board,
     pub(super) cancel: Cancel,
+    /// Set where a clip was lost on its way.
+    pub(super) has_lost_a_clip: Arc<AtomicBool>,
 }
 
 impl Publisher {
@@ -148,7 +158,10 @@ impl Publisher {
     async fn clip(&self, clip: ClipItem) -> Result<(), PublishError> {
         let source_id = self.camera.source_id.clone();
         let ClipItem { span, seq, picture, embedding, media } = clip;
-        let lost = |reason| self.cover(span, ClipState::Lost(reason));
+        let lost = |reason| {
+            self.has_lost_a_clip.store(true, Ordering::Relaxed);
+            self.cover(span, ClipState::Lost(reason))
+        };
         let embedding = match embedding.embedding().await {
             Ok(embedding) => embedding,
             Err(error) => {

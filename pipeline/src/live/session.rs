@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use footage_clip::{RgbFrame, RunCause, Span, TimedFrame};
+use footage_clip::{MediaRef, RgbFrame, RunCause, Span, TimedFrame};
 use gstfootage::FootageClipMeta;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::clock::LiveClock;
 use super::entrance::end_clips;
 use super::graph::Graph;
+use super::kept::Kept;
 use super::shared::{Begun, Clocks, Shared};
 use super::source::Carrier;
 use super::watchdog::Vitals;
@@ -37,6 +38,8 @@ pub(super) struct LiveClip {
     pub(super) frames: Vec<TimedFrame<RgbFrame>>,
     /// Frames at its end that only repeat the last one.
     pub(super) padded: usize,
+    /// Where its footage is kept.
+    pub(super) media: Option<MediaRef>,
 }
 
 /// How a connection is to be made.
@@ -83,7 +86,20 @@ impl Session {
     }
 
     pub(super) fn vitals(&self) -> Vitals {
-        self.shared.vitals()
+        let Vitals { received, pictures } = self.shared.vitals();
+        // What is left out on purpose is no sign of a decoder that hangs.
+        let left_out = self.graph.kept.decoded().map_or(0, |used| used.left_out);
+        Vitals { received, pictures: pictures + left_out }
+    }
+
+    /// Pictures that came out of the decoder.
+    pub(super) fn pictures(&self) -> u64 {
+        self.shared.vitals().pictures
+    }
+
+    /// What accompanies it.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.graph.kept
     }
 
     pub(super) fn failure(&self) -> Option<LiveError> {
@@ -138,7 +154,8 @@ impl Session {
         }
         self.frames.clone_from(&frames);
         let utc = Some(lock(&self.shared.clock).utc_of(meta.span().start_ns));
-        Ok(LiveClip { span: Span { utc, ..meta.span() }, frames, padded: meta.padded() })
+        let media = self.graph.kept.media_of(&meta.span());
+        Ok(LiveClip { span: Span { utc, ..meta.span() }, frames, padded: meta.padded(), media })
     }
 
     /// The camera fell silent, or is left: what was begun is cut, and the next picture begins a run.

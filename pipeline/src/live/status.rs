@@ -9,6 +9,7 @@ use footage_clip::{LostReason, SourceId};
 use tokio::sync::watch;
 
 use super::{Camera, LiveError};
+use crate::{ElasticUse, RecordingError, RecordingUse};
 
 /// How a camera is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,12 @@ pub struct CameraStatus {
     pub since: SystemTime,
     /// What became of its footage.
     pub counts: CameraCounts,
+    /// What of this connection was decoded; none where everything is, or keyframes alone are.
+    pub decoding: Option<ElasticUse>,
+    /// What of this connection was recorded; none where nothing is to be.
+    pub recorded: Option<RecordingUse>,
+    /// Why its footage is not kept, although it is to be.
+    pub recording_failure: Option<RecordingError>,
 }
 
 /// All cameras as they are.
@@ -91,6 +98,9 @@ impl Board {
             state: CameraState::Connecting,
             since: SystemTime::now(),
             counts: CameraCounts::default(),
+            decoding: None,
+            recorded: None,
+            recording_failure: None,
         };
         statuses.send_modify(|all| {
             all.insert(camera.source_id.clone(), status);
@@ -116,9 +126,13 @@ impl Board {
     }
 
     pub(super) fn count(&self, count: impl FnOnce(&mut CameraCounts)) {
+        self.change(|status| count(&mut status.counts));
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut CameraStatus)) {
         self.statuses.send_modify(|all| {
             if let Some(status) = all.get_mut(&self.source_id) {
-                count(&mut status.counts);
+                change(status);
             }
         });
     }

@@ -26,9 +26,11 @@ pub struct Watch {
 #[derive(Default)]
 struct Tasks {
     running: BTreeMap<SourceId, Running>,
-    /// Removed, and perhaps not ended yet. A camera that is set again goes on from where it left off,
-    /// which the ledger may not know yet.
+    /// Removed, and perhaps not ended yet.
     leaving: BTreeMap<SourceId, Leaving>,
+    /// How far those came that were removed and have ended. A camera that is set again goes on from
+    /// there, which the ledger may not know yet.
+    left_off_ns: BTreeMap<SourceId, u64>,
 }
 
 struct Running {
@@ -69,10 +71,12 @@ impl Watch {
         if tasks.running.get(&source_id).is_some_and(|running| running.camera == camera) {
             return;
         }
+        tasks.tidy();
         let before = match tasks.running.remove(&source_id) {
             Some(running) => Some(running.leaving),
             None => tasks.leaving.remove(&source_id),
         };
+        let known_ns = tasks.left_off_ns.remove(&source_id);
         if let Some(before) = &before {
             before.cancel.cancel();
         }
@@ -83,7 +87,7 @@ impl Watch {
         let task = self.runtime.spawn(async move {
             let left_off_ns = match before {
                 Some(before) => before.ended().await,
-                None => None,
+                None => known_ns,
             };
             let board = Board::new(statuses, &set);
             let end_ns = CameraTask::new(set, parts, board, asked).run(left_off_ns).await;
@@ -97,6 +101,7 @@ impl Watch {
     /// also if nobody waits.
     pub fn remove(&self, source_id: &SourceId) -> impl Future<Output = ()> + Send + use<> {
         let mut tasks = lock(&self.tasks);
+        tasks.tidy();
         let left = tasks.running.remove(source_id).map(|Running { leaving, .. }| {
             leaving.cancel.cancel();
             let covered_end_ns = leaving.covered_end_ns.clone();
@@ -131,6 +136,20 @@ impl Watch {
         for leaving in all {
             leaving.ended().await;
         }
+    }
+}
+
+impl Tasks {
+    /// Of those that have ended, only how far they came is kept.
+    fn tidy(&mut self) {
+        let left_off_ns = &mut self.left_off_ns;
+        self.leaving.retain(|source_id, leaving| {
+            let has_ended = leaving.task.is_finished();
+            if has_ended && let Some(end_ns) = *leaving.covered_end_ns.borrow() {
+                left_off_ns.insert(source_id.clone(), end_ns);
+            }
+            !has_ended
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! One camera's task: connects, and connects again, until it is asked to stop.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use footage_clip::{LostReason, RunCause};
@@ -59,13 +60,14 @@ impl CameraTask {
             Transport::Auto | Transport::Tcp => Carrier::Tcp,
             Transport::Udp => Carrier::Udp,
         };
+        let backoff = Backoff::new(parts.patience.pause);
         Self {
             camera,
             parts,
             board,
             cancel,
             graphs: Arc::new(Semaphore::new(MAX_GRAPHS)),
-            backoff: Backoff::default(),
+            backoff,
             chance: StdRng::from_seed(*seed.finalize().as_bytes()),
             carrier,
             cause: RunCause::Started,
@@ -76,12 +78,14 @@ impl CameraTask {
     /// up to where the camera's timeline is accounted for.
     pub(super) async fn run(mut self, left_off_ns: Option<u64>) -> Option<u64> {
         let covered_end_ns = self.covered_end_ns().await?.max(left_off_ns);
-        let (outbox, waiting) = Outbox::new();
+        let has_lost_a_clip = Arc::<AtomicBool>::default();
+        let (outbox, waiting) = Outbox::new(has_lost_a_clip.clone());
         let publisher = Publisher {
             camera: self.camera.clone(),
             parts: self.parts.clone(),
             board: self.board.clone(),
             cancel: self.cancel.clone(),
+            has_lost_a_clip,
         };
         let publishing = tokio::spawn(publisher.run(waiting));
         let mut flow = Flow::begin(&self.camera, &self.parts, &self.board, outbox, covered_end_ns);
@@ -155,7 +159,7 @@ impl CameraTask {
         let session = Session::open(opening).await?;
         let (board, cancel) = (&self.board, &self.cancel);
         let patience = self.parts.patience;
-        let connection = Connection { session, flow, board, cancel, patience };
+        let connection = Connection { session, flow, board, cancel, patience, pictures: 0 };
         let (session, ended) = connection.follow().await;
         let closed = timeout(CLOSING, session.close(place)).await;
         if closed != Ok(true) {

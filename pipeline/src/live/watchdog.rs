@@ -14,6 +14,8 @@ pub struct Patience {
     /// With data and without a picture, the decoder is given up. Longer than any camera's distance
     /// between keyframes.
     pub undecoded: Duration,
+    /// The longest pause between two attempts to connect.
+    pub pause: Duration,
 }
 
 impl Default for Patience {
@@ -23,6 +25,7 @@ impl Default for Patience {
             stalled: Duration::from_secs(5),
             silent: Duration::from_secs(15),
             undecoded: Duration::from_secs(40),
+            pause: Duration::from_secs(30),
         }
     }
 }

@@ -269,6 +269,8 @@ pub(crate) fn camera(id: &str, uri: &str) -> Camera {
         transport: Transport::Auto,
         tls_ca: None,
         decode: LiveDecode::All,
+        novelty: None,
+        recording: None,
     }
 }
 

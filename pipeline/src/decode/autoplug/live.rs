@@ -71,28 +71,25 @@ impl Autoplug {
         }
     }
 
-    /// Links a decoder behind the stream, or behind a tee behind the stream, and starts it.
-    pub(super) fn attach_decoder(
-        &self,
-        stream: &Stream,
-        decoder: &gst::Element,
-        caps: &gst::CapsRef,
-    ) -> Result<(), DecodeError> {
-        let Some(on_fork) = &self.plan.on_fork else { return self.attach(stream, decoder) };
-        let factory = factory_of("tee")?;
-        let tee = self.add(&factory)?;
-        // A branch that is taken away while the camera plays is no reason to stop.
-        tee.set_property("allow-not-linked", true);
-        let branch = tee.request_pad_simple("src_%u").ok_or_else(|| no_pad(&factory))?;
-        let done = self
-            .attach(&Stream { pad: branch, ..stream.clone() }, decoder)
-            .inspect(|()| on_fork(&tee, caps))
-            .and_then(|()| self.attach(stream, &tee));
-        match done {
-            Ok(()) => stream.remember(&[&tee]),
-            Err(_) => self.remove(&tee),
+    /// Says where compressed pictures go to the decoder, once: another decoder may be tried behind
+    /// the same pad.
+    pub(super) fn tell_of(&self, coded: &gst::Pad) {
+        let Some(on_coded) = &self.plan.on_coded else { return };
+        let mut told = lock(&self.coded);
+        if told.upgrade().as_ref() != Some(coded) {
+            *told = coded.downgrade();
+            on_coded(coded);
         }
-        done
+    }
+}
+
+/// Has a parser repeat parameter sets before each keyframe: what is kept from the middle of a stream
+/// has to be read without its beginning.
+pub(super) fn repeat_parameters(parser: &gst::Element) {
+    let property = "config-interval";
+    if parser.find_property(property).is_some_and(|pspec| pspec.value_type() == i32::static_type())
+    {
+        parser.set_property(property, -1i32);
     }
 }
 

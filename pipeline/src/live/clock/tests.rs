@@ -142,8 +142,10 @@ fn a_break_that_was_announced_waits_for_its_picture() {
     clock.place(0, reading(0, 0));
     clock.mark(2 * S, RunCause::FormatChanged);
     assert!(matches!(clock.place(S, reading(S, 0)), Placed::At(_)));
+    assert_eq!((clock.foresee(S), clock.foresee(2 * S)), (Some(DAY + S), None));
     let run = begun(clock.place(2 * S, reading(2 * S, 0)));
     assert_eq!(run.cause, RunCause::FormatChanged);
+    assert_eq!((clock.foresee(3 * S), clock.foresee(9 * S)), (Some(DAY + 3 * S), None));
     assert!(matches!(clock.place(3 * S, reading(3 * S, 0)), Placed::At(_)));
 }
 
