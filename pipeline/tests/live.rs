@@ -238,7 +238,8 @@ async fn a_timeline_goes_on_where_an_earlier_watch_stopped() {
     assert!(span.duration_ns() >= 100 * S);
     let (now_ns, told) = (wall_ns(), house.stop().await);
     let end = told.conserved().1;
-    assert!(end > last && end + S > now_ns, "{} ms are missing", (now_ns - end) / 1_000_000);
+    let missing_ns = now_ns.saturating_sub(end);
+    assert!(end >= last && missing_ns < S, "{} ms are missing", missing_ns / 1_000_000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -254,11 +255,14 @@ async fn a_still_scene_is_gated_and_hardly_decoded_and_recorded_whole() {
     let settings = RecordingSettings { fragment: Duration::from_secs(4), ..Default::default() };
     still.recording = Some(RecordingSpec { dir: dir.path().to_owned(), settings });
     house.watch.set(still.clone());
-    let gated = || house.status(&still).map_or(0, |status| status.counts.gated_clips);
-    until("gated clips", || gated() > 20, || format!("{:?}", house.status(&still))).await;
+    let rests = || {
+        let status = house.status(&still)?;
+        let decoding = status.decoding?;
+        Some(status.counts.gated_clips > 20 && decoding.left_out > decoding.decoded)
+    };
+    until("to rest", || rests() == Some(true), || format!("{:?}", house.status(&still))).await;
     let status = house.status(&still).unwrap();
     let decoding = status.decoding.unwrap();
-    assert!(decoding.is_asleep && decoding.left_out > decoding.decoded, "{decoding:?}");
     assert_eq!((status.recording_failure, status.counts.runs), (None, 1));
     let (recorded, clips) = (status.recorded.unwrap(), house.clips());
     assert!(recorded.pictures > decoding.decoded, "{recorded:?}");
