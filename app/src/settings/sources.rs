@@ -193,6 +193,8 @@ impl SourceDefinition {
             transport: transport.parse().with_context(about)?,
             tls_ca: self.tls_ca.clone(),
             decode: decode.parse().with_context(about)?,
+            novelty: None,
+            recording: None,
         })
     }
 
