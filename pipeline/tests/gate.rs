@@ -102,8 +102,9 @@ fn what_comes_stays_and_goes_is_new_twice() {
 #[test]
 fn the_slowest_movement_adds_up() {
     let mut gate = NoveltyGate::new(NoveltySettings::default());
-    // A pixel in four seconds: half of itself in sixteen.
-    let creeping = |s: u64| Some((20 + s as u32 / 4, 60));
+    // A pixel in ten seconds: half of itself in forty.
+    let creeping = |s: u64| Some((20 + s as u32 / 10, 60));
     let new = (0..100).filter(|k| gate.judge(&clip(2 * k, creeping)) == Novelty::New).count();
-    assert!((8..40).contains(&new), "{new} of 100");
+    // Refreshing alone would make four.
+    assert!((6..50).contains(&new), "{new} of 100");
 }

@@ -22,6 +22,7 @@ const LEAST_JUMP: f32 = 500.0;
 pub(super) struct Bits {
     begun_ns: Option<u64>,
     bytes: usize,
+    has_counted: bool,
     /// Of stretches whose scene turned out to be still.
     still: VecDeque<f32>,
     /// Of those of which that is not known yet.
@@ -31,6 +32,7 @@ pub(super) struct Bits {
 impl Bits {
     /// Counts the next picture between keyframes. Returns whether the stretch that it ends jumps out.
     pub(super) fn count(&mut self, time_ns: u64, bytes: usize) -> bool {
+        self.has_counted = true;
         let begun_ns = *self.begun_ns.get_or_insert(time_ns);
         self.bytes += bytes;
         let lasted_ns = time_ns.saturating_sub(begun_ns);
@@ -59,13 +61,14 @@ impl Bits {
         }
     }
 
-    /// Whether enough is known of a still scene to see it end.
+    /// Whether enough is known of a still scene to see it end. Of a stream of keyframes alone, nothing
+    /// need be.
     pub(super) fn is_learned(&self) -> bool {
-        self.still.len() >= LEAST_KNOWN
+        !self.has_counted || self.still.len() >= LEAST_KNOWN
     }
 
     fn limit(&self) -> Option<f32> {
-        if !self.is_learned() {
+        if self.still.len() < LEAST_KNOWN {
             return None;
         }
         let mut costs: Vec<f32> = self.still.iter().copied().collect();

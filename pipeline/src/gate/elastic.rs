@@ -14,6 +14,7 @@ use super::calm::Calm;
 use super::elastic_gate::{Coded, ElasticGate, Limits, Sight, Step};
 use super::glance::Glance;
 use super::parameters::ParameterSets;
+use super::screen::Screen;
 use crate::lock;
 
 /// When a camera's pictures are decoded, and what is kept aside meanwhile.
@@ -79,29 +80,14 @@ struct Inner {
     parameters: Option<ParameterSets>,
     /// What goes into the decoder is our own doing.
     is_feeding: bool,
-    /// Where decoded pictures come out.
-    out: Option<gst::Pad>,
+    /// Where decoded pictures come out. Weak, for its probe holds all this.
+    out: gst::glib::WeakRef<gst::Pad>,
     screen: Screen,
     calm: Calm,
     glance: Glance,
     looked_at: Option<gst::ClockTime>,
     decoded: u64,
     woken: u64,
-}
-
-/// What becomes of pictures that come out of the decoder.
-#[derive(Debug, Default)]
-struct Screen {
-    is_holding: bool,
-    held: Vec<gst::Buffer>,
-    /// The decoder is empty: pictures shown before the next keyframe refer to what it has forgotten.
-    is_drained: bool,
-    /// Pictures before this time are not shown, until one comes that is not.
-    from: Option<gst::ClockTime>,
-    /// What comes out is our own doing.
-    is_showing: bool,
-    /// The picture shown last, while only keyframes are.
-    standing: Option<gst::Buffer>,
 }
 
 impl ElasticDecode {
@@ -119,7 +105,7 @@ impl ElasticDecode {
                 gate: ElasticGate::new(limits),
                 parameters: None,
                 is_feeding: false,
-                out: None,
+                out: gst::glib::WeakRef::new(),
                 screen: Screen::default(),
                 calm: Calm::new(settings.threshold, settings.still),
                 glance: Glance::default(),
@@ -141,7 +127,7 @@ impl ElasticDecode {
 
     /// Stands behind it, at its source pad.
     pub fn watch(self: &Arc<Self>, decoder_src: &gst::Pad) {
-        lock(&self.inner).out = Some(decoder_src.clone());
+        lock(&self.inner).out = decoder_src.downgrade();
         let elastic = self.clone();
         let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
         decoder_src.add_probe(kinds, move |_, info| elastic.decoded(info));
@@ -214,7 +200,7 @@ impl ElasticDecode {
         inner.is_feeding = false;
         done?;
         if let Some(last) = &last {
-            inner.feeds(last, false);
+            inner.feeds(last);
         }
         Ok(last)
     }
@@ -222,7 +208,7 @@ impl ElasticDecode {
     fn step(&self, pad: &gst::Pad, step: Step<gst::Buffer>) -> Result<(), gst::FlowError> {
         match step {
             Step::Decode(picture) => {
-                lock(&self.inner).feeds(&picture, false);
+                lock(&self.inner).feeds(&picture);
                 pad.chain(picture).map(drop)
             }
             Step::Again(keyframe) => {
@@ -255,7 +241,7 @@ impl ElasticDecode {
         drain(pad);
         {
             let mut inner = lock(&self.inner);
-            inner.feeds(&keyframe, false);
+            inner.feeds(&keyframe);
             inner.screen.is_holding = true;
         }
         let fed = pad.chain(keyframe);
@@ -271,7 +257,7 @@ impl ElasticDecode {
         let out = {
             let mut inner = lock(&self.inner);
             inner.screen.is_showing = true;
-            inner.out.clone()
+            inner.out.upgrade()
         };
         let shown = out.map_or(Ok(gst::FlowSuccess::Ok), |out| out.push(picture));
         lock(&self.inner).screen.is_showing = false;
@@ -283,7 +269,7 @@ impl ElasticDecode {
         let mut inner = lock(&self.inner);
         let is_passed = match &info.data {
             Some(gst::PadProbeData::Buffer(picture)) => inner.admits(picture),
-            Some(gst::PadProbeData::Event(event)) => !inner.is_drain(event),
+            Some(gst::PadProbeData::Event(event)) => !is_drain(event),
             _ => true,
         };
         if is_passed {
@@ -335,21 +321,18 @@ impl Inner {
     }
 
     /// A picture goes into the decoder.
-    fn feeds(&mut self, picture: &gst::Buffer, is_shown: bool) {
+    fn feeds(&mut self, picture: &gst::BufferRef) {
         self.decoded += 1;
-        if std::mem::take(&mut self.screen.is_drained) {
-            let after = gst::ClockTime::from_nseconds(u64::from(is_shown));
-            self.screen.from = picture.pts().map(|pts| pts + after);
-        }
+        self.screen.expect(picture, false);
     }
 
     /// A keyframe that was shown goes into the decoder again, and all that follows it.
-    fn wakes(&mut self, keyframe: &gst::Buffer) {
+    fn wakes(&mut self, keyframe: &gst::BufferRef) {
+        self.decoded += 1;
         self.woken += 1;
         self.calm.disturb();
-        self.screen.standing = None;
         self.looked_at = None;
-        self.feeds(keyframe, true);
+        self.screen.expect(keyframe, true);
     }
 
     /// Whether a picture that comes out is shown now.
@@ -357,15 +340,11 @@ impl Inner {
         if self.screen.is_showing {
             return true;
         }
-        if self.screen.is_holding {
-            return false;
+        let is_shown = self.screen.admits(picture);
+        if is_shown {
+            self.watch(picture);
         }
-        if self.screen.from.zip(picture.pts()).is_some_and(|(from, pts)| pts < from) {
-            return false;
-        }
-        self.screen.from = None;
-        self.watch(picture);
-        true
+        is_shown
     }
 
     /// Looks at a picture that is shown while everything is decoded.
@@ -375,7 +354,7 @@ impl Inner {
             return;
         }
         self.looked_at = Some(pts);
-        let frame = self.out.as_ref().and_then(|out| self.glance.at(picture, out));
+        let frame = self.out.upgrade().and_then(|out| self.glance.at(picture, &out));
         let is_calm = frame.is_some_and(|frame| self.calm.look(pts.nseconds(), &frame));
         self.gate.set_calm(is_calm);
     }
@@ -384,32 +363,17 @@ impl Inner {
     fn sight(&mut self) -> Sight {
         let picture = self.screen.held.last().and_then(|picture| Some((picture.pts()?, picture)));
         let seen = picture
-            .and_then(|(pts, picture)| Some((pts, self.glance.at(picture, self.out.as_ref()?)?)));
+            .and_then(|(pts, picture)| Some((pts, self.glance.at(picture, &self.out.upgrade()?)?)));
         seen.map_or(Sight::Changed, |(pts, frame)| self.calm.compare(pts.nseconds(), &frame))
-    }
-
-    /// Whether this event is the one that drained the decoder.
-    fn is_drain(&self, event: &gst::EventRef) -> bool {
-        self.is_feeding && gst_video::StillFrameEvent::parse(event).is_ok()
-    }
-}
-
-impl Screen {
-    fn take_held(&mut self) -> Vec<gst::Buffer> {
-        self.standing = self.held.last().cloned();
-        std::mem::take(&mut self.held)
-    }
-
-    fn standing_at(&self, time: gst::ClockTime) -> Option<gst::Buffer> {
-        let mut again = self.standing.clone()?;
-        let fields = again.make_mut();
-        fields.set_pts(time);
-        fields.unset_flags(gst::BufferFlags::DISCONT);
-        Some(again)
     }
 }
 
 /// Asks a decoder to give out all that it holds. It forgets what it knew: a keyframe must follow.
 fn drain(pad: &gst::Pad) {
     pad.send_event(gst_video::StillFrameEvent::builder(true).build());
+}
+
+/// Whether this event drained the decoder. A camera sends none.
+fn is_drain(event: &gst::EventRef) -> bool {
+    gst_video::StillFrameEvent::parse(event).is_ok()
 }

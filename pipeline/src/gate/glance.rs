@@ -39,6 +39,8 @@ impl Scaler {
         let side = |pixels: u32| (pixels * SIDE.min(longer) / longer).max(4);
         let (width, height) = (side(from.width()).next_multiple_of(4), side(from.height()));
         let to = gst_video::VideoInfo::builder(gst_video::VideoFormat::Rgb, width, height)
+            // The converter insists that these are the same.
+            .fps(from.fps())
             .interlace_mode(from.interlace_mode())
             .build()
             .ok()?;
@@ -59,5 +61,37 @@ impl Scaler {
         }
         let bytes = self.small.map_readable().ok()?;
         RgbFrame::try_new(info.width(), info.height(), bytes.as_slice()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_of_any_usual_format_come_out_small_and_in_their_colour() {
+        gst::init().unwrap();
+        for (format, width, height) in
+            [("I420", 1920, 1080), ("NV12", 640, 480), ("I420_10LE", 1080, 1920), ("GRAY8", 90, 60)]
+        {
+            let pipeline = gst::parse::launch(&format!(
+                "videotestsrc num-buffers=1 pattern=white ! video/x-raw,format={format},\
+                 width={width},height={height},framerate=30/1 ! fakesink name=sink sync=false \
+                 enable-last-sample=true"
+            ));
+            let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
+            pipeline.set_state(gst::State::Playing).unwrap();
+            let limit = gst::ClockTime::from_seconds(20);
+            pipeline.bus().unwrap().timed_pop_filtered(limit, &[gst::MessageType::Eos]).unwrap();
+            let sink = pipeline.by_name("sink").unwrap();
+            let sample = sink.property::<gst::Sample>("last-sample");
+            let pad = sink.static_pad("sink").unwrap();
+            let frame = Glance::default().at(sample.buffer().unwrap(), &pad).unwrap();
+            pipeline.set_state(gst::State::Null).unwrap();
+            assert!(frame.width().max(frame.height()) <= SIDE, "{format}: {frame:?}");
+            let shape = |width: u32, height: u32| width as f32 / height as f32;
+            assert!((shape(frame.width(), frame.height()) - shape(width, height)).abs() < 0.05);
+            assert!(frame.data().iter().all(|value| *value > 250), "{format} is not white");
+        }
     }
 }

@@ -16,6 +16,7 @@ mod noise;
 mod novelty;
 mod parameters;
 mod scene;
+mod screen;
 
 pub use elastic::{ElasticDecode, ElasticSettings, ElasticUse};
 pub use novelty::{Novelty, NoveltyGate, NoveltySettings};

@@ -39,7 +39,7 @@ pub enum Novelty {
 /// slowly over the whole picture does not count. How much a block varies is learned from the camera,
 /// robustly, with the keyframes' flicker and trees in the wind in it.
 ///
-/// What one frame costs is a pass over its pixels: some tenths of a millisecond. Memory: about a
+/// What one frame costs is a pass over its pixels and some over its blocks: about a millisecond. Memory: about a
 /// megabyte per camera.
 #[derive(Clone, Debug)]
 pub struct NoveltyGate {

@@ -9,6 +9,7 @@ use footage_clip::{Cut, RgbFrame, TimedFrame};
 use footage_pipeline::{ElasticDecode, ElasticSettings, ElasticUse};
 use footage_synth::Reel;
 use gst::prelude::*;
+use gst_video::prelude::*;
 use gstfootage::FootageClipMeta;
 
 /// What came out.
@@ -98,14 +99,30 @@ pub(crate) fn decode(path: &Path, codec: &str, elastic: Option<ElasticSettings>)
 fn digests(src: &gst::Pad) -> Arc<Mutex<Vec<(u64, u64)>>> {
     let pictures = Arc::new(Mutex::new(Vec::new()));
     let into = pictures.clone();
-    src.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+    src.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let picture = info.buffer().unwrap();
-        let mut digest = DefaultHasher::new();
-        picture.map_readable().unwrap().as_slice().hash(&mut digest);
-        into.lock().unwrap().push((picture.pts().unwrap().nseconds(), digest.finish()));
+        let format = gst_video::VideoInfo::from_caps(&pad.current_caps().unwrap()).unwrap();
+        let digest = digest(picture, &format);
+        into.lock().unwrap().push((picture.pts().unwrap().nseconds(), digest));
         gst::PadProbeReturn::Ok
     });
     pictures
+}
+
+/// Of the pixels alone: rows are padded with whatever lay there.
+fn digest(picture: &gst::BufferRef, format: &gst_video::VideoInfo) -> u64 {
+    let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(picture, format).unwrap();
+    let mut digest = DefaultHasher::new();
+    for plane in 0..format.n_planes() {
+        let stride = usize::try_from(frame.plane_stride()[plane as usize]).unwrap();
+        let row =
+            (frame.comp_width(plane) * format.comp_pstride(plane as u8).cast_unsigned()) as usize;
+        let rows = frame.plane_data(plane).unwrap().chunks(stride);
+        for line in rows.take(frame.comp_height(plane) as usize) {
+            line[..row].hash(&mut digest);
+        }
+    }
+    digest.finish()
 }
 
 fn clip(meta: &FootageClipMeta) -> Cut<RgbFrame> {
