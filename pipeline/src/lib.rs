@@ -39,7 +39,7 @@ pub use identify::{IdentifiedFile, IdentifyError, identify, stamp};
 pub use outcome::{ClipCounts, Ended, FileError, FileOutcome, FileProblem};
 pub use recording::{
     Axis, Fragment, Fragments, Recorder, RecordingError, RecordingSettings, RecordingSpec,
-    RecordingUse, footage_dir,
+    RecordingUse, SpanReader, footage_dir,
 };
 
 /// Should a thread have panicked holding one of these locks, the value inside is still whole.

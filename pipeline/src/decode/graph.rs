@@ -16,7 +16,7 @@ use gst::prelude::*;
 
 use super::autoplug::{Autoplug, Stopping};
 use super::elements::{make, set};
-use super::entrance::{self, Gate};
+use super::entrance::{self, Gate, Part};
 use super::format;
 use super::keyframes::KeyframeGate;
 use super::picture_size::{Picture, PictureSize};
@@ -41,6 +41,7 @@ pub(super) struct Graph {
 impl Graph {
     pub(super) fn build(
         path: &Path,
+        part: Option<Part>,
         window: &WindowSpec,
         settings: &DecodeSettings,
     ) -> Result<Self, DecodeError> {
@@ -77,7 +78,7 @@ impl Graph {
             let (sampled, max_pixels) = (window.rate(), settings.max_pixels);
             Box::new(move |sink: &gst::Pad| {
                 watch.course().decoder = Some(sink.clone());
-                entrance::guard(sink, &gate, &watch, sampled, max_pixels);
+                entrance::guard(sink, &gate, &watch, part, sampled, max_pixels);
             })
         };
         let (out, shared) = (entry.clone(), watch.clone());
