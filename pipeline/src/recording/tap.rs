@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use footage_clip::FragmentName;
 use gst::prelude::*;
 
 use super::course::Course;
@@ -20,6 +21,11 @@ const MAX_UNPLACED: gst::ClockTime = gst::ClockTime::from_seconds(2);
 /// See [`Tap::place`].
 const MAX_UNPLACED_BYTES: usize = 8 << 20;
 
+/// A picture that leaps further ahead of the one before, or this far behind it, may belong to a run of
+/// which the axis does not know yet: it waits as if it had no place.
+const LEAP_NS: u64 = 2_000_000_000;
+const DISORDER_NS: u64 = 1_000_000_000;
+
 /// Looks at what passes a pad.
 pub(super) struct Tap {
     plan: Plan<gst::Buffer>,
@@ -27,6 +33,10 @@ pub(super) struct Tap {
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
     unplaced: VecDeque<Unplaced>,
     unplaced_bytes: usize,
+    /// Media time of the picture placed last.
+    last_ns: Option<u64>,
+    /// The fragment begun last.
+    open: Option<FragmentName>,
     axis: Axis,
     course: Arc<Course>,
     queue: Arc<Queue>,
@@ -46,13 +56,14 @@ impl Tap {
         course: Arc<Course>,
         queue: Arc<Queue>,
     ) -> Self {
-        let fragment_ns = u64::try_from(settings.fragment.as_nanos()).unwrap_or(u64::MAX);
         Self {
-            plan: Plan::new(fragment_ns, newest_ns),
+            plan: Plan::new(settings.fragment_ns(), newest_ns),
             format: None,
             segment: None,
             unplaced: VecDeque::new(),
             unplaced_bytes: 0,
+            last_ns: None,
+            open: None,
             axis,
             course,
             queue,
@@ -126,17 +137,18 @@ impl Tap {
     /// Plans the pictures whose place is known by now, in the order of the stream.
     fn place(&mut self) {
         while let Some(first) = self.unplaced.front() {
-            let placed = (self.axis)(first.running);
             let latest = self.unplaced.back().map_or(first.running, |last| last.running);
-            let is_given_up = latest.saturating_sub(first.running) > MAX_UNPLACED
+            let is_overdue = latest.absdiff(first.running) > MAX_UNPLACED
                 || self.unplaced_bytes > MAX_UNPLACED_BYTES;
-            if placed.is_none() && !is_given_up {
+            let placed = (self.axis)(first.running);
+            if !is_overdue && placed.is_none_or(|time_ns| self.is_leap(time_ns)) {
                 return;
             }
             let Some(Unplaced { running, picture }) = self.unplaced.pop_front() else { return };
             self.unplaced_bytes -= picture.size();
             match placed {
                 Some(time_ns) => {
+                    self.last_ns = Some(time_ns);
                     let steps = self.plan.take(timed(picture, running, time_ns));
                     self.put(steps);
                 }
@@ -145,54 +157,62 @@ impl Tap {
         }
     }
 
+    fn is_leap(&self, time_ns: u64) -> bool {
+        self.last_ns.is_some_and(|last_ns| {
+            time_ns > last_ns.saturating_add(LEAP_NS)
+                || time_ns.saturating_add(DISORDER_NS) < last_ns
+        })
+    }
+
     /// Puts steps into the queue; where it is full, what they are about is not kept.
     fn put(&mut self, steps: Vec<Step<gst::Buffer>>) {
-        let Some(format) = &self.format else { return };
+        let Some(format) = self.format.clone() else { return };
         if steps.is_empty() {
             return;
         }
+        let mut reaches_ns = 0;
         let mut commands = Vec::with_capacity(steps.len());
         for step in steps {
             commands.push(match step {
-                Step::Begin { begins_ns } => Command::Begin { begins_ns, format: format.clone() },
-                Step::Append(picture) => Command::Append(picture),
+                Step::Begin { begins_ns } => {
+                    let name = format.name(begins_ns);
+                    // Before the writer hears of it, and may have to say that nothing came of it.
+                    self.course.begin(name);
+                    self.open = Some(name);
+                    Command::Begin { begins_ns, format: format.clone() }
+                }
+                Step::Append(picture) => {
+                    reaches_ns = picture.end_ns().max(reaches_ns);
+                    Command::Append(picture)
+                }
                 Step::End => Command::End,
             });
         }
-        let marks: Vec<_> = commands.iter().filter_map(mark).collect();
         match self.queue.offer(commands) {
-            Ok(()) => marks.into_iter().for_each(|mark| mark.set(&self.course)),
-            Err(refused) => {
-                let pictures = refused.iter().filter(|next| matches!(next, Command::Append(_)));
-                self.plan.lose(pictures.count() as u64);
-                self.queue.end();
-                self.course.fail(RecordingError::Slow(self.course.dir().to_owned()));
-                self.course.state().is_broken = false;
+            Ok(()) => {
+                if let Some(open) = self.open {
+                    self.course.reach(open, reaches_ns);
+                }
+            }
+            Err(refused) => self.refuse(&refused),
+        }
+    }
+
+    /// The queue is full.
+    fn refuse(&mut self, refused: &[Command]) {
+        let mut pictures = 0;
+        for command in refused {
+            match command {
+                Command::Begin { begins_ns, format } => self.course.forget(format.name(*begins_ns)),
+                Command::Append(_) => pictures += 1,
+                Command::End => {}
             }
         }
-    }
-}
-
-enum Mark {
-    Begin(footage_clip::FragmentName),
-    Reach(u64),
-}
-
-impl Mark {
-    fn set(self, course: &Course) {
-        match self {
-            Self::Begin(name) => course.begin(name),
-            Self::Reach(ends_ns) => course.reach(ends_ns),
-        }
-    }
-}
-
-/// What a command means for who asks where footage is.
-fn mark(command: &Command) -> Option<Mark> {
-    match command {
-        Command::Begin { begins_ns, format } => Some(Mark::Begin(format.name(*begins_ns))),
-        Command::Append(picture) => Some(Mark::Reach(picture.end_ns())),
-        Command::End => None,
+        self.open = None;
+        self.plan.lose(pictures);
+        self.queue.end();
+        self.course.fail(RecordingError::Slow(self.course.dir().to_owned()));
+        self.course.state().is_broken = false;
     }
 }
 
