@@ -14,8 +14,9 @@ pub struct Filter {
     pub utc: Option<UtcRange>,
 }
 
-/// A stretch of media time, `[from_ns, to_ns)`; an end that is missing is open. Exact for sources
-/// shorter than 104 days, where a nanosecond is still a whole `f64`.
+/// A stretch of media time, `[from_ns, to_ns)`; an end that is missing is open. Exact within 104 days
+/// of the origin, where a nanosecond is still a whole `f64`; to a quarter of a microsecond for cameras,
+/// whose origin is 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MediaRange {
     /// First nanosecond.
