@@ -273,7 +273,8 @@ async fn a_still_scene_is_gated_and_hardly_decoded_and_recorded_whole() {
         let media = clip.media.as_ref().unwrap();
         assert!(media.begins_ns <= clip.span.start_ns && Path::new(&media.path).exists());
     }
-    assert!(fragments.at(end_ns - 2 * S).unwrap().is_some(), "recorded to the end");
+    let kept = fragments.at(end_ns - 2 * S).unwrap();
+    assert!(kept.is_some(), "not recorded to {end_ns}: {:?}", fragments.all());
 }
 
 /// The system's clocks, with a wall clock that can be set.

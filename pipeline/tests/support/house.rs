@@ -196,7 +196,14 @@ impl Told {
     /// anything, and no clip reaches over the beginning of a run. Returns the first and the last
     /// instant.
     pub(crate) fn conserved(&self) -> (u64, u64) {
-        let clips: Vec<Span> = self.clips().iter().map(|clip| clip.span).collect();
+        let gated = |message| match message {
+            TopicMessage::Coverage(coverage) if coverage.state == ClipState::Gated => {
+                Some(coverage.span)
+            }
+            _ => None,
+        };
+        let indexed = self.clips().into_iter().map(|clip| clip.span);
+        let clips: Vec<Span> = indexed.chain(self.all().into_iter().filter_map(gated)).collect();
         let lost: Vec<Span> = self.lost().iter().map(|(span, _)| *span).collect();
         let has_no_clips = |reason| {
             matches!(reason, LostReason::Disconnected | LostReason::Stalled | LostReason::Stopped)
