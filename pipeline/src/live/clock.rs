@@ -14,6 +14,9 @@ const DISORDER_NS: u64 = 1_000_000_000;
 /// A camera's clock that is further off than this is believed not to have been set at all.
 const BELIEVED_NS: u64 = 24 * 3600 * 1_000_000_000;
 
+/// What lies between a picture's exposure and the time that its camera gives it.
+const EXPOSED_MS: u32 = 50;
+
 /// More breaks than this are not announced ahead of their pictures.
 const MAX_MARKS: usize = 64;
 
@@ -266,7 +269,9 @@ impl LiveClock {
             Some(time) => UtcStart {
                 unix_ns: i64::try_from(time).unwrap_or(i64::MAX),
                 clock: Clock::RtcpSenderReport,
-                uncertainty_ms: u32::try_from(apart(time).div_ceil(1_000_000)).unwrap_or(u32::MAX),
+                uncertainty_ms: u32::try_from(apart(time).div_ceil(1_000_000))
+                    .unwrap_or(u32::MAX)
+                    .saturating_add(EXPOSED_MS),
             },
             None => UtcStart {
                 unix_ns: i64::try_from(by_arrival).unwrap_or(i64::MAX),

@@ -223,3 +223,54 @@ fn reason_of(error: &EmbedError) -> LostReason {
         EmbedError::Stopped => LostReason::Stopped,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(waiting: &mut mpsc::Receiver<Item>) -> Vec<(Span, ClipState)> {
+        let mut taken = Vec::new();
+        while let Ok(item) = waiting.try_recv() {
+            if let Item::Coverage(span, state) = item {
+                taken.push((span, state));
+            }
+        }
+        taken
+    }
+
+    #[test]
+    fn what_nobody_takes_is_owed_within_a_bound_and_leaves_no_hole() {
+        let (mut outbox, mut waiting) = Outbox::new(Arc::default());
+        let reasons = [LostReason::Overload, LostReason::Disconnected];
+        for at in 0..10_000 {
+            outbox.owe(Span::new(at, at + 1), ClipState::Lost(reasons[at as usize % 2]));
+        }
+        assert!(outbox.owed.len() <= MAX_OWED && !outbox.has_room());
+        let mut told = taken(&mut waiting);
+        for _ in 0..3 {
+            outbox.settle();
+            told.extend(taken(&mut waiting));
+        }
+        assert!(outbox.has_room());
+        let ends = told.iter().fold(0, |end, (span, _)| {
+            assert_eq!(span.start_ns, end);
+            span.end_ns
+        });
+        assert_eq!(ends, 10_000);
+    }
+
+    #[test]
+    fn a_stretch_of_several_states_is_told_as_the_worst() {
+        let (mut outbox, mut waiting) = Outbox::new(Arc::default());
+        for at in 0..200 {
+            let state =
+                if at == 199 { ClipState::Lost(LostReason::Overload) } else { ClipState::Gated };
+            outbox.owe(Span::new(at, at + 1), state);
+        }
+        let mut told = taken(&mut waiting);
+        outbox.settle();
+        told.extend(taken(&mut waiting));
+        let last = told.last().unwrap();
+        assert_eq!((last.0.end_ns, last.1), (200, ClipState::Lost(LostReason::Overload)));
+    }
+}

@@ -1,0 +1,119 @@
+//! What cameras and networks do to each other, one fault after the other: after each the camera is
+//! live again without anybody's help, and every instant is accounted for.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::time::Duration;
+
+use footage_clip::{LostReason, RunCause};
+use footage_pipeline::{Camera, CameraState, LiveError};
+use support::house::{House, Plan, camera, has_failed, is_live, until};
+use support::server::Server;
+use tokio::time::sleep;
+
+/// A camera that is live and has given clips; none, and a word, where there is no server.
+async fn watched(mount: &str) -> Option<(Server, House, Camera)> {
+    let server = Server::start(&[mount])?;
+    let house = House::open(Plan::default())?;
+    let camera = camera("door", &format!("rtsp://127.0.0.1:{}/door", server.port));
+    house.watch.set(camera.clone());
+    house.more_clips(2).await;
+    Some((server, house, camera))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_reset_is_made_again() {
+    let Some((mut server, house, camera)) = watched("door").await else { return };
+    for round in 1..4 {
+        server.tell(r#"{"do":"reset"}"#);
+        let reconnects = || house.status(&camera).unwrap().counts.reconnects;
+        until("to notice", || reconnects() == round, || reconnects().to_string()).await;
+        house.until(&camera, is_live).await;
+        house.more_clips(2).await;
+    }
+    assert!(house.runs().iter().skip(1).all(|run| run.cause == RunCause::Reconnected));
+    house.conserved();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_carries_nothing_any_more_is_noticed() {
+    let Some((mut server, house, camera)) = watched("door").await else { return };
+    server.tell(r#"{"do":"freeze"}"#);
+    house.until(&camera, |state| *state == CameraState::Stalled).await;
+    house.until(&camera, |state| *state == CameraState::Failed(LiveError::Silent)).await;
+    sleep(Duration::from_secs(3)).await;
+    assert!(has_failed(&house.status(&camera).unwrap().state));
+    server.tell(r#"{"do":"thaw"}"#);
+    house.until(&camera, is_live).await;
+    house.more_clips(2).await;
+    let stalled = house.lost().iter().any(|(_, reason)| *reason == LostReason::Stalled);
+    assert!(stalled, "{:?}", house.lost());
+    house.conserved();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_is_survived() {
+    let Some((mut server, house, camera)) = watched("door").await else { return };
+    server.tell(r#"{"do":"garbage","mount":"door","seconds":4}"#);
+    sleep(Duration::from_secs(5)).await;
+    house.until(&camera, is_live).await;
+    house.more_clips(4).await;
+    house.conserved();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_whose_clock_is_set_begins_a_run_and_tells_its_time() {
+    let Some((mut server, house, _)) = watched("door").await else { return };
+    server.tell(r#"{"do":"clock-jump","mount":"door","seconds":3600}"#);
+    let last = || house.runs().last().map(|run| run.cause);
+    until("a run", || last() == Some(RunCause::ClockSet), || format!("{:?}", house.runs())).await;
+    house.more_clips(2).await;
+    let utc = house.clips().last().unwrap().span.utc.unwrap();
+    let ahead_ns = utc.unix_ns - house.clips().last().unwrap().span.start_ns.cast_signed();
+    assert!((3_590..3_610).contains(&(ahead_ns / 1_000_000_000)), "{utc:?}");
+    assert!(utc.uncertainty_ms > 3_500_000, "two clocks that differ by an hour: {utc:?}");
+    house.conserved();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_codec_is_another_connection() {
+    let Some((mut server, house, camera)) = watched("door").await else { return };
+    server.tell(r#"{"do":"codec","mount":"door","codec":"h265"}"#);
+    until("a second run", || house.runs().len() == 2, || format!("{:?}", house.runs())).await;
+    house.until(&camera, is_live).await;
+    house.more_clips(2).await;
+    house.conserved();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_that_refuses_is_asked_again_and_again() {
+    let Some((mut server, house, camera)) = watched("door").await else { return };
+    server.tell(r#"{"do":"refuse","on":true}"#);
+    server.tell(r#"{"do":"reset"}"#);
+    house.until(&camera, has_failed).await;
+    let failures = || house.status(&camera).unwrap().counts.failures;
+    until("attempts", || failures() >= 3, || failures().to_string()).await;
+    server.tell(r#"{"do":"refuse","on":false}"#);
+    house.until(&camera, is_live).await;
+    house.more_clips(2).await;
+    house.conserved();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_there_is_told_and_tried_again() {
+    let Some(house) = House::open(Plan::default()) else { return };
+    for (id, uri, words) in [
+        ("device", "v4l2:///dev/video-that-is-not-there", "cannot be reached"),
+        ("file", "/no/such/file.mp4", "cannot be reached"),
+        ("http", "http://127.0.0.1:9/live.m3u8", "cannot be reached"),
+    ] {
+        let camera = camera(id, uri);
+        house.watch.set(camera.clone());
+        house.until(&camera, has_failed).await;
+        let why = house.status(&camera).unwrap().state.to_string();
+        assert!(why.contains(words), "{id}: {why}");
+        house.watch.remove(&camera.source_id).await;
+    }
+}
