@@ -33,7 +33,8 @@ async fn a_connection_that_is_reset_is_made_again() {
         house.until(&camera, is_live).await;
         house.more_clips(2).await;
     }
-    assert!(house.runs().iter().skip(1).all(|run| run.cause == RunCause::Reconnected));
+    let causes: Vec<_> = house.runs().iter().map(|run| run.cause).collect();
+    assert_eq!(causes[1..], [RunCause::Reconnected; 3], "{causes:?}");
     house.conserved();
 }
 
@@ -105,8 +106,8 @@ async fn a_camera_that_refuses_is_asked_again_and_again() {
 async fn what_is_not_there_is_told_and_tried_again() {
     let Some(house) = House::open(Plan::default()) else { return };
     for (id, uri, words) in [
-        ("device", "v4l2:///dev/video-that-is-not-there", "cannot be reached"),
-        ("file", "/no/such/file.mp4", "cannot be reached"),
+        ("device", "v4l2:///dev/video-that-is-not-there", "has nothing at this path"),
+        ("file", "/no/such/file.mp4", "has nothing at this path"),
         ("http", "http://127.0.0.1:9/live.m3u8", "cannot be reached"),
     ] {
         let camera = camera(id, uri);

@@ -25,6 +25,14 @@ struct Folder {
     asked: Asked,
 }
 
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("asked for: {:?}", self.asked.lock().unwrap());
+        }
+    }
+}
+
 impl Folder {
     fn serve(dir: &Path, is_open: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -94,6 +102,8 @@ async fn a_playlist_is_watched_at_its_own_pace() {
     house.watch.set(door.clone());
     house.until(&door, is_live).await;
     house.more_clips(5).await;
+    let asked = server.asked.lock().unwrap().clone();
+    assert!(asked.iter().any(|(path, given)| path == "ball.ts" && given.is_some()), "{asked:?}");
     let utc = house.clips()[0].span.utc.unwrap();
     assert_eq!((utc.clock, utc.uncertainty_ms), (Clock::Arrival, 30_000));
     // It ends, and is asked for again.

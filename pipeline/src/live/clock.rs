@@ -86,6 +86,7 @@ pub(super) struct LiveClock {
     marks: Vec<(u64, RunCause)>,
     sender: Option<SenderTime>,
     last: Option<Reading>,
+    is_closed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +119,7 @@ impl LiveClock {
             marks: Vec::new(),
             sender: None,
             last: None,
+            is_closed: false,
         }
     }
 
@@ -132,6 +134,12 @@ impl LiveClock {
             // It told the time of stamps that are no longer counted.
             self.sender = None;
         }
+    }
+
+    /// The connection is over: no picture is placed any more.
+    pub(super) fn close(&mut self) {
+        self.end_run(RunCause::Reconnected);
+        self.is_closed = true;
     }
 
     /// Pictures from `stamp_ns` of stream time on begin a new run.
@@ -158,6 +166,9 @@ impl LiveClock {
 
     /// Places the next picture, by its stream time.
     pub(super) fn place(&mut self, stamp_ns: u64, now: Reading) -> Placed {
+        if self.is_closed {
+            return Placed::Dropped;
+        }
         let arrival_ns = now.steady_ns.saturating_sub(now.age_ns);
         if let Some(cause) = self.break_before(stamp_ns, arrival_ns, now) {
             self.end_run(cause);

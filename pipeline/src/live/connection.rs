@@ -41,7 +41,7 @@ impl Connection<'_> {
     pub(super) async fn follow(mut self) -> (Session, Ended) {
         let mut live_since = None;
         let ended = self.until_it_ends(&mut live_since).await;
-        self.session.cut().await;
+        self.session.end().await;
         self.take();
         let ended = match ended {
             None => Ended::Cancelled,
@@ -122,7 +122,7 @@ impl Connection<'_> {
     async fn stall(&mut self) {
         self.board.state(CameraState::Stalled);
         let run = self.flow.run_start_ns();
-        self.session.cut().await;
+        self.session.interrupt().await;
         self.take();
         if self.flow.run_start_ns() == run {
             self.flow.lose(LostReason::Stalled);

@@ -70,6 +70,9 @@ impl LiveError {
         mask: &Mask,
         has_credentials: bool,
     ) -> Self {
+        if debug.is_some_and(is_source_without_words) {
+            return Self::Unreachable(one_line(&mask.hide(error.message())));
+        }
         let Some(kind) = error.kind::<gst::ResourceError>() else {
             let said = glib::Error::new(gst::StreamError::Failed, &mask.hide(error.message()));
             return Self::Stream(match error.kind::<gst::StreamError>() {
@@ -85,6 +88,12 @@ impl LiveError {
             _ => Self::Unreachable(mask.hide(&reason(error.message(), debug))),
         }
     }
+}
+
+/// Whether a source failed and did not say why: HTTP's does so where there is no server. A failure
+/// further down is told by whoever has it.
+fn is_source_without_words(debug: &str) -> bool {
+    debug.contains("gst_base_src_loop") && debug.contains("reason error (-5)")
 }
 
 /// The most telling of what an element says: the last line of its debug text, which names the system's

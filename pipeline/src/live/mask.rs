@@ -75,7 +75,7 @@ fn without_secrets(address: &str) -> String {
 }
 
 /// As it stands in an address (RFC 3986, 2.1).
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {

@@ -158,9 +158,19 @@ impl Session {
         Ok(LiveClip { span: Span { utc, ..meta.span() }, frames, padded: meta.padded(), media })
     }
 
-    /// The camera fell silent, or is left: what was begun is cut, and the next picture begins a run.
-    pub(super) async fn cut(&self) {
+    /// The camera fell silent: what was begun is cut, and the next picture begins a run.
+    pub(super) async fn interrupt(&self) {
         lock(&self.shared.clock).end_run(RunCause::Resumed);
+        self.cut().await;
+    }
+
+    /// The camera is left: what was begun is cut, and nothing comes after it.
+    pub(super) async fn end(&self) {
+        lock(&self.shared.clock).close();
+        self.cut().await;
+    }
+
+    async fn cut(&self) {
         let entry = self.graph.entry.clone();
         let (cut, waiting) = tokio::sync::oneshot::channel();
         // A thread of its own: an element that hangs holds the lock that this waits for.

@@ -1,6 +1,6 @@
 //! The element that opens a camera, and how its video finds the way into the graph.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use gio::prelude::*;
@@ -8,6 +8,7 @@ use gst::prelude::*;
 
 use super::entrance::watch_packets;
 use super::location::Kind;
+use super::mask::escaped;
 use super::shared::Shared;
 use super::{Camera, Credentials, LiveError};
 use crate::DecodeError;
@@ -153,16 +154,12 @@ impl Source<'_> {
         plug: &Arc<Autoplug>,
     ) -> Result<gst::Element, LiveError> {
         let source = make("urisourcebin")?;
-        source.set_property("uri", uri);
-        let client = HttpClient {
-            origin: origin_of(uri).to_owned(),
-            credentials: self.camera.credentials.clone(),
-            // Looked at here, so that a bad file is told at once.
-            tls_ca: self.trusted()?.and(self.camera.tls_ca.clone()),
-        };
+        source.set_property("uri", with_credentials(uri, self.camera.credentials.as_ref()));
+        // Looked at here, so that a bad file is told at once.
+        let tls_ca = self.trusted()?.and(self.camera.tls_ca.clone());
         pipeline.connect_deep_element_added(move |_, _, element| {
             if element.factory().is_some_and(|factory| factory.name() == "souphttpsrc") {
-                client.set_up(element);
+                set_up_client(element, tls_ca.as_deref());
             }
         });
         let (plug, shared) = (Arc::downgrade(plug), self.shared.clone());
@@ -177,38 +174,24 @@ impl Source<'_> {
     }
 }
 
-/// What every HTTP client in a graph is given.
-struct HttpClient {
-    origin: String,
-    credentials: Option<Credentials>,
-    tls_ca: Option<PathBuf>,
-}
-
-impl HttpClient {
-    fn set_up(&self, client: &gst::Element) {
-        client.set_property("timeout", HTTP_TIMEOUT_S);
-        if let Some(Ok(trusted)) = self.tls_ca.as_ref().map(gio::TlsFileDatabase::new) {
-            client.set_property("tls-database", &trusted);
-        }
-        let Some(credentials) = self.credentials.clone() else { return };
-        // Only requests to the camera itself carry its credentials: a playlist may name other hosts.
-        let origin = self.origin.clone();
-        let give = move |client: &gst::Element| {
-            let location = client.property::<Option<String>>("location").unwrap_or_default();
-            let is_own = origin_of(&location) == origin;
-            client.set_property("user-id", is_own.then_some(&credentials.user));
-            client.set_property("user-pw", is_own.then_some(&credentials.password));
-        };
-        give(client);
-        client.connect_notify(Some("location"), move |client, _| give(client));
+/// Gives an HTTP client what each of them needs.
+fn set_up_client(client: &gst::Element, tls_ca: Option<&Path>) {
+    client.set_property("timeout", HTTP_TIMEOUT_S);
+    if let Some(Ok(trusted)) = tls_ca.map(gio::TlsFileDatabase::new) {
+        client.set_property("tls-database", &trusted);
     }
 }
 
-/// Scheme, host and port of an address.
-fn origin_of(uri: &str) -> &str {
-    let host = uri.find("://").map_or(0, |at| at + 3);
-    let end = uri[host..].find(['/', '?', '#']).map_or(uri.len(), |at| host + at);
-    &uri[..end]
+/// An address with user and password in it. What a playlist names beside itself is then asked for with
+/// them, too, and what it names elsewhere is not; the elements that fetch playlists have no other way
+/// to be told of them.
+fn with_credentials(uri: &str, credentials: Option<&Credentials>) -> String {
+    match uri.split_once("://").zip(credentials) {
+        Some(((scheme, rest), Credentials { user, password })) => {
+            format!("{scheme}://{}:{}@{rest}", escaped(user), escaped(password))
+        }
+        None => uri.to_owned(),
+    }
 }
 
 /// Asks for the first video of a camera and for nothing else.
@@ -291,10 +274,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_ends_where_the_path_begins() {
-        for uri in ["http://h:80/a/b.m3u8?x=y", "http://h:80?x", "http://h:80"] {
-            assert_eq!(origin_of(uri), "http://h:80");
-        }
+    fn credentials_in_an_address_are_escaped() {
+        let credentials = Credentials { user: "a@b".into(), password: "p/w".into() };
+        let uri = with_credentials("http://h:80/a.m3u8?x=y", Some(&credentials));
+        assert_eq!(uri, "http://a%40b:p%2Fw@h:80/a.m3u8?x=y");
+        assert_eq!(with_credentials("http://h/", None), "http://h/");
     }
 
     #[test]

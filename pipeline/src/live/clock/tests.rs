@@ -149,6 +149,15 @@ fn a_break_that_was_announced_waits_for_its_picture() {
     assert!(matches!(clock.place(3 * S, reading(3 * S, 0)), Placed::At(_)));
 }
 
+#[test]
+fn a_clock_that_is_closed_places_nothing() {
+    let mut clock = clock(0);
+    clock.place(0, reading(0, 0));
+    clock.close();
+    assert_eq!(clock.place(S, reading(S, 0)), Placed::Dropped);
+    assert_eq!(clock.utc_of(DAY).unix_ns, i64::try_from(DAY).unwrap());
+}
+
 /// What happens from one picture to the next.
 #[derive(Clone, Copy, Debug)]
 struct Step {
