@@ -238,7 +238,9 @@ impl ElasticDecode {
 
     /// Decodes a keyframe alone and holds what comes out.
     fn look(&self, pad: &gst::Pad, mut keyframe: gst::Buffer) -> Result<Sight, gst::FlowError> {
-        drain(pad);
+        if !lock(&self.inner).screen.is_drained {
+            drain(pad);
+        }
         {
             let mut inner = lock(&self.inner);
             inner.feeds(&mut keyframe);
