@@ -11,6 +11,7 @@
 //! they are there; nothing was tuned to them. `FOOTAGE_BENCH_MISSES=1` tells what was missed.
 
 use std::error::Error;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -28,26 +29,26 @@ use vigils::{Judged, Score, score};
 type Anything<T> = Result<T, Box<dyn Error>>;
 
 const THRESHOLDS: [f32; 8] = [4.0, 5.0, 5.5, 6.0, 6.5, 7.0, 8.0, 10.0];
-const VIGILS: u64 = 12;
 const SECONDS: f64 = 150.0;
 const FPS: u32 = 10;
-/// Kilobits a second for 320x240 pixels.
-const BIT_RATES: [u32; 2] = [60, 250];
+/// Seeds, and kilobits a second for 320x240 pixels. The default threshold was chosen by the first two;
+/// the third was not looked at before.
+const SETS: [(Range<u64>, u32); 3] = [(0..12, 60), (0..12, 250), (100..112, 120)];
 
 fn main() -> Anything<()> {
     let world = World::load()?;
     let dir = tempfile::tempdir()?;
     let tells_misses = std::env::var_os("FOOTAGE_BENCH_MISSES").is_some();
-    for kbps in BIT_RATES {
+    for (seeds, kbps) in SETS {
         let mut filmed = Vec::new();
-        for seed in 0..VIGILS {
+        for seed in seeds.clone() {
             let reel = vigils::reel(&world, seed, SECONDS, FPS);
             let film = Film { kbps, key_frame_seconds: 2 };
             let path = write_video(&reel, &dir.path().join(format!("{kbps}-{seed}")), film)?;
             filmed.push((reel.truth().clone(), clips(&path)?));
         }
         let cost_us = cost_us(&filmed);
-        println!("{VIGILS} vigils of {SECONDS} s at {kbps} kbit/s; {cost_us:.0} us a frame");
+        println!("vigils {seeds:?} of {SECONDS} s at {kbps} kbit/s; {cost_us:.0} us a frame");
         println!("  threshold  embedded   events seen   changed clips embedded");
         for threshold in THRESHOLDS {
             let told = |miss: String| {

@@ -14,7 +14,7 @@ use super::calm::Calm;
 use super::elastic_gate::{Coded, ElasticGate, Limits, Sight, Step};
 use super::glance::Glance;
 use super::parameters::ParameterSets;
-use super::screen::Screen;
+use super::screen::{Screen, mark, restore};
 use crate::lock;
 
 /// When a camera's pictures are decoded, and what is kept aside meanwhile.
@@ -186,7 +186,7 @@ impl ElasticDecode {
         mut steps: Vec<Step<gst::Buffer>>,
         leaves_last: bool,
     ) -> Result<Option<gst::Buffer>, gst::FlowError> {
-        let last = match steps.pop() {
+        let mut last = match steps.pop() {
             Some(Step::Decode(picture)) if leaves_last => Some(picture),
             Some(other) => {
                 steps.push(other);
@@ -199,7 +199,7 @@ impl ElasticDecode {
         let mut inner = lock(&self.inner);
         inner.is_feeding = false;
         done?;
-        if let Some(last) = &last {
+        if let Some(last) = &mut last {
             inner.feeds(last);
         }
         Ok(last)
@@ -207,12 +207,12 @@ impl ElasticDecode {
 
     fn step(&self, pad: &gst::Pad, step: Step<gst::Buffer>) -> Result<(), gst::FlowError> {
         match step {
-            Step::Decode(picture) => {
-                lock(&self.inner).feeds(&picture);
+            Step::Decode(mut picture) => {
+                lock(&self.inner).feeds(&mut picture);
                 pad.chain(picture).map(drop)
             }
-            Step::Again(keyframe) => {
-                lock(&self.inner).wakes(&keyframe);
+            Step::Again(mut keyframe) => {
+                lock(&self.inner).wakes(&mut keyframe);
                 pad.chain(keyframe).map(drop)
             }
             Step::Look(keyframe) => {
@@ -237,11 +237,13 @@ impl ElasticDecode {
     }
 
     /// Decodes a keyframe alone and holds what comes out.
-    fn look(&self, pad: &gst::Pad, keyframe: gst::Buffer) -> Result<Sight, gst::FlowError> {
-        drain(pad);
+    fn look(&self, pad: &gst::Pad, mut keyframe: gst::Buffer) -> Result<Sight, gst::FlowError> {
+        if !lock(&self.inner).screen.is_drained {
+            drain(pad);
+        }
         {
             let mut inner = lock(&self.inner);
-            inner.feeds(&keyframe);
+            inner.feeds(&mut keyframe);
             inner.screen.is_holding = true;
         }
         let fed = pad.chain(keyframe);
@@ -267,8 +269,13 @@ impl ElasticDecode {
     /// Something comes out of the decoder.
     fn decoded(&self, info: &mut gst::PadProbeInfo) -> gst::PadProbeReturn {
         let mut inner = lock(&self.inner);
-        let is_passed = match &info.data {
-            Some(gst::PadProbeData::Buffer(picture)) => inner.admits(picture),
+        let is_passed = match &mut info.data {
+            Some(gst::PadProbeData::Buffer(picture)) => {
+                if !inner.screen.is_showing {
+                    restore(picture);
+                }
+                inner.admits(picture)
+            }
             Some(gst::PadProbeData::Event(event)) => !is_drain(event),
             _ => true,
         };
@@ -321,14 +328,16 @@ impl Inner {
     }
 
     /// A picture goes into the decoder.
-    fn feeds(&mut self, picture: &gst::BufferRef) {
+    fn feeds(&mut self, picture: &mut gst::Buffer) {
         self.decoded += 1;
+        mark(picture);
         self.screen.expect(picture, false);
     }
 
     /// A keyframe that was shown goes into the decoder again, and all that follows it.
-    fn wakes(&mut self, keyframe: &gst::BufferRef) {
+    fn wakes(&mut self, keyframe: &mut gst::Buffer) {
         self.decoded += 1;
+        mark(keyframe);
         self.woken += 1;
         self.calm.disturb();
         self.looked_at = None;

@@ -1,5 +1,7 @@
 //! What becomes of pictures that come out of a decoder whose input is chosen.
 
+use std::sync::LazyLock;
+
 /// Lets pictures pass, holds one that is looked at first, and leaves out those shown already.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
@@ -14,6 +16,30 @@ pub(super) struct Screen {
     from: Option<gst::ClockTime>,
     /// The picture shown last, while only keyframes are.
     standing: Option<gst::Buffer>,
+}
+
+/// Marks the time that a picture is shown at: decoders give out no time earlier than one they gave out
+/// before, and instead of it the latter.
+static SHOWN_AT: LazyLock<gst::Caps> =
+    LazyLock::new(|| gst::Caps::new_empty_simple("timestamp/x-footage-shown"));
+
+/// Writes on a compressed picture when it is shown. Decoders copy that to what they make of it.
+pub(super) fn mark(picture: &mut gst::Buffer) {
+    if let Some(pts) = picture.pts() {
+        let picture = picture.make_mut();
+        gst::ReferenceTimestampMeta::add(picture, &SHOWN_AT, pts, gst::ClockTime::NONE);
+    }
+}
+
+/// Gives a decoded picture the time that was written on it, if there is one.
+pub(super) fn restore(picture: &mut gst::Buffer) {
+    let shown_at = picture
+        .iter_meta::<gst::ReferenceTimestampMeta>()
+        .find(|meta| meta.reference() == SHOWN_AT.as_ref())
+        .map(|meta| meta.timestamp());
+    if shown_at.is_some() && shown_at != picture.pts() {
+        picture.make_mut().set_pts(shown_at);
+    }
 }
 
 impl Screen {
@@ -79,6 +105,18 @@ mod tests {
         assert_eq!([60, 100].map(|ms| screen.admits(&picture(ms))), [false, true]);
         screen.expect(&picture(40), false);
         assert!(screen.admits(&picture(40)), "a decoder that was not emptied gives what it likes");
+    }
+
+    #[test]
+    fn a_marked_picture_gets_its_time_back() {
+        let mut marked = picture(100);
+        mark(&mut marked);
+        marked.make_mut().set_pts(gst::ClockTime::SECOND);
+        restore(&mut marked);
+        assert_eq!(marked.pts(), Some(gst::ClockTime::from_mseconds(100)));
+        let mut unmarked = picture(200);
+        restore(&mut unmarked);
+        assert_eq!(unmarked.pts(), Some(gst::ClockTime::from_mseconds(200)));
     }
 
     #[test]
