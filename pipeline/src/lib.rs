@@ -51,7 +51,7 @@ pub use live::{
 pub use outcome::{ClipCounts, Ended, FileError, FileOutcome, FileProblem};
 pub use recording::{
     Axis, Fragment, Fragments, Recorder, RecordingError, RecordingSettings, RecordingSpec,
-    RecordingUse, footage_dir,
+    RecordingUse, SpanReader, footage_dir,
 };
 
 /// Should a thread have panicked holding one of these locks, the value inside is still whole.

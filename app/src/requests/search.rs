@@ -146,7 +146,7 @@ async fn shown(answer: &Answer, index: &dyn FindClips, folder: &Path) -> Result<
     let mut shown = Vec::new();
     for found in &answer.moments {
         let moment = &found.moment;
-        let play = moment.media.as_ref().map(|media| Play::new(&media.path, &moment.span));
+        let play = moment.media.as_ref().map(|media| Play::of(media, &moment.span));
         let thumbnail = match index.thumbnail(moment.best).await? {
             Some(jpeg) => match written(folder, moment.best, &jpeg) {
                 Ok(path) => Some(path),

@@ -8,15 +8,28 @@ use gst::prelude::*;
 use super::disposable::H264Layout;
 use super::format;
 use super::keyframes::{Compressed, KeyframeGate};
+use super::lead::Lead;
 use super::watch::Watch;
 use crate::lock;
 
 /// Which pictures are decoded; the report asks it too.
 pub(super) type Gate = Arc<Mutex<KeyframeGate<gst::Buffer>>>;
 
+/// A file that begins in the middle of a camera's media time, and of which only what follows a moment
+/// is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    /// Media time of its first picture.
+    pub(super) begins_ns: u64,
+    /// What is shown before this media time is not wanted.
+    pub(super) from_ns: u64,
+}
+
 /// What the probe keeps from picture to picture.
 #[derive(Default)]
 struct Entrance {
+    /// Of a part: the container's time of its first picture, and the way to what is wanted.
+    way: Option<(gst::ClockTime, Lead<gst::Buffer>)>,
     /// Of the stream that flows, if pictures can be told apart in it.
     layout: Option<H264Layout>,
     /// Pictures that were held back are going in.
@@ -30,6 +43,7 @@ pub(super) fn guard(
     sink: &gst::Pad,
     gate: &Gate,
     watch: &Arc<Watch>,
+    part: Option<Part>,
     sampled: Rate,
     max_pixels: u64,
 ) {
@@ -56,7 +70,12 @@ pub(super) fn guard(
             info.flow_res = Err(gst::FlowError::Error);
             return gst::PadProbeReturn::Handled;
         }
-        let mut to_decode = admitted(&gate, &watch, picture);
+        let wanted = match part {
+            Some(part) => lock(&entrance).wanted(picture, part, &watch),
+            None => vec![picture],
+        };
+        let mut to_decode: Vec<_> =
+            wanted.into_iter().flat_map(|picture| admitted(&gate, &watch, picture)).collect();
         let layout = lock(&entrance).layout;
         to_decode.retain(|picture| is_needed(picture, layout, &watch, sampled));
         let Some(last) = to_decode.pop() else { return gst::PadProbeReturn::Handled };
@@ -71,6 +90,21 @@ pub(super) fn guard(
         info.data = Some(gst::PadProbeData::Buffer(last));
         gst::PadProbeReturn::Ok
     });
+}
+
+impl Entrance {
+    /// What of a part is wanted now, in order. Its first picture tells where it lies.
+    fn wanted(&mut self, picture: gst::Buffer, part: Part, watch: &Watch) -> Vec<gst::Buffer> {
+        let Some(at) = picture.pts() else { return vec![picture] };
+        let (first, lead) = self.way.get_or_insert_with(|| {
+            watch.course().anchor(at, part.begins_ns);
+            (at, Lead::new(part.from_ns))
+        });
+        let time_ns = part.begins_ns.saturating_add(at.saturating_sub(*first).nseconds());
+        let is_keyframe = !picture.flags().intersects(gst::BufferFlags::DELTA_UNIT);
+        let bytes = picture.size();
+        lead.take(picture, time_ns, is_keyframe, bytes)
+    }
 }
 
 /// What the gate lets through now, in order.

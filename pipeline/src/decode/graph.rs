@@ -14,7 +14,7 @@ use gst::prelude::*;
 
 use super::autoplug::{Autoplug, Plan, Stopping};
 use super::elements::make;
-use super::entrance::{self, Gate};
+use super::entrance::{self, Gate, Part};
 use super::format;
 use super::keyframes::KeyframeGate;
 use super::picture_size::PictureSize;
@@ -37,6 +37,7 @@ pub(super) struct Graph {
 impl Graph {
     pub(super) fn build(
         path: &Path,
+        part: Option<Part>,
         window: &WindowSpec,
         settings: &DecodeSettings,
     ) -> Result<Self, DecodeError> {
@@ -55,7 +56,7 @@ impl Graph {
             let (sampled, max_pixels) = (window.rate(), settings.max_pixels);
             Box::new(move |sink: &gst::Pad| {
                 watch.course().decoder = sink.downgrade();
-                entrance::guard(sink, &gate, &watch, sampled, max_pixels);
+                entrance::guard(sink, &gate, &watch, part, sampled, max_pixels);
             })
         };
         let plan = Plan {

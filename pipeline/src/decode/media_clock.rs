@@ -44,6 +44,12 @@ impl MediaClock {
         self.frame_duration_ns = duration_ns;
     }
 
+    /// The container's time `stamped_ns` is this media time, whatever picture comes first.
+    pub(super) fn anchor(&mut self, stamped_ns: i128, time_ns: u64) {
+        let offset_ns = i128::from(time_ns) - stamped_ns;
+        self.last = Some(Placed { offset_ns, time_ns, end_ns: time_ns });
+    }
+
     /// Media time of the next picture, from the container's time and duration for it.
     pub(super) fn place(&mut self, stamped_ns: Option<i128>, duration_ns: Option<u64>) -> u64 {
         let duration_ns = self.duration(duration_ns);
@@ -129,6 +135,14 @@ mod tests {
         let wrap = (1i128 << 33) * 100_000 / 9;
         let frame = i128::from(FRAME);
         assert_eq!(places(&[wrap - frame, 0, frame]), [0, FRAME, 2 * FRAME]);
+    }
+
+    #[test]
+    fn an_anchored_clock_counts_from_there_although_its_first_pictures_are_left_out() {
+        let mut clock = MediaClock::default();
+        clock.anchor(80, 1_700_000_000_000_000_000);
+        let later = 30 * i128::from(NANOS_PER_SECOND);
+        assert_eq!(clock.place(Some(80 + later), Some(FRAME)), 1_700_000_030_000_000_000);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) mod failure;
 pub(crate) mod format;
 mod graph;
 mod keyframes;
+mod lead;
 pub(crate) mod lifetime;
 mod media_clock;
 mod picture_size;
@@ -29,8 +30,9 @@ use footage_clip::{Cut, RgbFrame, Span, TimedFrame, WindowSpec};
 use gst::prelude::*;
 use gstfootage::FootageClipMeta;
 
-use crate::Cancel;
 use crate::lock;
+use crate::{Cancel, Fragment};
+use entrance::Part;
 use graph::Graph;
 use pixels::pixels;
 use watch::Progress;
@@ -123,10 +125,34 @@ impl Decoder {
         settings: &DecodeSettings,
         cancel: &Cancel,
     ) -> Result<Self, DecodeError> {
+        Self::start(path, None, window, settings, cancel)
+    }
+
+    /// Opens a fragment of a camera's footage. Its clips lie in the camera's media time. Pictures
+    /// shown before `from_ns` are decoded only where others refer to them, and some of them may come
+    /// nevertheless.
+    pub fn open_fragment(
+        fragment: &Fragment,
+        from_ns: u64,
+        window: &WindowSpec,
+        settings: &DecodeSettings,
+        cancel: &Cancel,
+    ) -> Result<Self, DecodeError> {
+        let part = Part { begins_ns: fragment.begins_ns, from_ns };
+        Self::start(&fragment.path, Some(part), window, settings, cancel)
+    }
+
+    fn start(
+        path: &Path,
+        part: Option<Part>,
+        window: &WindowSpec,
+        settings: &DecodeSettings,
+        cancel: &Cancel,
+    ) -> Result<Self, DecodeError> {
         lifetime::quieten();
         gstfootage::register_static().map_err(|error| DecodeError::Broken(error.to_string()))?;
         failure::check_readable(path)?;
-        let graph = Graph::build(path, window, settings)?;
+        let graph = Graph::build(path, part, window, settings)?;
         // Whatever else is said in there, nobody listens; unheard messages would pile up.
         if let Some(bus) = graph.pipeline.bus() {
             bus.set_sync_handler(|_, message| match message.type_() {
@@ -143,7 +169,7 @@ impl Decoder {
             cancel: cancel.clone(),
             facts: MediaFacts::default(),
             frames: Vec::new(),
-            clips_end_ns: 0,
+            clips_end_ns: part.map_or(0, |part| part.begins_ns),
             waiting: None,
             phase: Phase::Running,
         })

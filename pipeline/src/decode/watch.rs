@@ -28,6 +28,8 @@ pub(super) struct Course {
     /// The first thing that went wrong; later ones are its consequences.
     failure: Option<DecodeError>,
     clock: MediaClock,
+    /// For the clock, once the first picture comes out: a container's time, and its media time.
+    anchor: Option<(ClockTime, u64)>,
     segment: Option<gst::FormattedSegment<ClockTime>>,
     /// Container times of pictures that went into the decoder and have not come out.
     undecoded: BTreeSet<u64>,
@@ -87,6 +89,11 @@ impl Course {
 
     pub(super) fn set_frame_duration(&mut self, duration: Option<ClockTime>) {
         self.clock.set_frame_duration(duration.map(ClockTime::nseconds));
+    }
+
+    /// The container's time `at` is this media time.
+    pub(super) fn anchor(&mut self, at: ClockTime, time_ns: u64) {
+        self.anchor = Some((at, time_ns));
     }
 
     /// The pictures' shape changes.
@@ -155,6 +162,10 @@ impl Course {
         let overdue = self.overdue(pts);
         if !self.is_shown(pts, picture.duration()) {
             return None;
+        }
+        // Only now is it known where the container's times lie.
+        if let Some((at, time_ns)) = self.anchor.take() {
+            self.clock.anchor(self.shown_at(at), time_ns);
         }
         let before_ns = self.clock.placed_until_ns();
         self.is_damaged |= overdue > 0 && before_ns > 0;

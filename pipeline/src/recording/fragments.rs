@@ -169,3 +169,6 @@ fn remove(fragment: &Fragment) -> io::Result<u64> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

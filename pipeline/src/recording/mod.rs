@@ -20,6 +20,7 @@ mod format;
 mod fragments;
 mod plan;
 mod queue;
+mod read;
 mod settings;
 mod tap;
 mod writer;
@@ -38,6 +39,7 @@ use tap::Tap;
 pub use course::RecordingUse;
 pub use error::RecordingError;
 pub use fragments::{Fragment, Fragments};
+pub use read::SpanReader;
 pub use settings::{RecordingSettings, RecordingSpec, footage_dir};
 
 /// Media time of a running time of the camera's graph, in nanoseconds; none while it is not known yet

@@ -20,6 +20,11 @@ const MAX_UNPLACED: gst::ClockTime = gst::ClockTime::from_seconds(2);
 /// See [`Tap::place`].
 const MAX_UNPLACED_BYTES: usize = 8 << 20;
 
+/// A picture that leaps further ahead of the one before, or this far behind it, may belong to a run of
+/// which the axis does not know yet: it waits as if it had no place.
+const LEAP_NS: u64 = 2_000_000_000;
+const DISORDER_NS: u64 = 1_000_000_000;
+
 /// Looks at what passes a pad.
 pub(super) struct Tap {
     plan: Plan<gst::Buffer>,
@@ -27,6 +32,8 @@ pub(super) struct Tap {
     segment: Option<gst::FormattedSegment<gst::ClockTime>>,
     unplaced: VecDeque<Unplaced>,
     unplaced_bytes: usize,
+    /// Media time of the picture placed last.
+    last_ns: Option<u64>,
     axis: Axis,
     course: Arc<Course>,
     queue: Arc<Queue>,
@@ -53,6 +60,7 @@ impl Tap {
             segment: None,
             unplaced: VecDeque::new(),
             unplaced_bytes: 0,
+            last_ns: None,
             axis,
             course,
             queue,
@@ -126,23 +134,31 @@ impl Tap {
     /// Plans the pictures whose place is known by now, in the order of the stream.
     fn place(&mut self) {
         while let Some(first) = self.unplaced.front() {
-            let placed = (self.axis)(first.running);
             let latest = self.unplaced.back().map_or(first.running, |last| last.running);
-            let is_given_up = latest.saturating_sub(first.running) > MAX_UNPLACED
+            let is_overdue = latest.absdiff(first.running) > MAX_UNPLACED
                 || self.unplaced_bytes > MAX_UNPLACED_BYTES;
-            if placed.is_none() && !is_given_up {
+            let placed = (self.axis)(first.running);
+            if !is_overdue && placed.is_none_or(|time_ns| self.is_leap(time_ns)) {
                 return;
             }
             let Some(Unplaced { running, picture }) = self.unplaced.pop_front() else { return };
             self.unplaced_bytes -= picture.size();
             match placed {
                 Some(time_ns) => {
+                    self.last_ns = Some(time_ns);
                     let steps = self.plan.take(timed(picture, running, time_ns));
                     self.put(steps);
                 }
                 None => self.plan.lose(1),
             }
         }
+    }
+
+    fn is_leap(&self, time_ns: u64) -> bool {
+        self.last_ns.is_some_and(|last_ns| {
+            time_ns > last_ns.saturating_add(LEAP_NS)
+                || time_ns.saturating_add(DISORDER_NS) < last_ns
+        })
     }
 
     /// Puts steps into the queue; where it is full, what they are about is not kept.

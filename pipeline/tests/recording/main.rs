@@ -5,5 +5,8 @@
 mod breaks;
 mod camera;
 mod codecs;
+mod crash;
+mod disk;
+mod read_again;
 #[path = "../support/mod.rs"]
 mod support;
