@@ -30,6 +30,7 @@ pub struct RecordingUse {
 #[derive(Debug)]
 pub(super) struct Course {
     dir: PathBuf,
+    fragment_ns: u64,
     state: Mutex<State>,
 }
 
@@ -41,6 +42,8 @@ pub(super) struct State {
     failure: Option<RecordingError>,
     /// When a failure was last told, so that a disk that is now full and now not fills no log.
     told: Option<Instant>,
+    /// This one was.
+    is_told: bool,
     /// Fragments of this recording, oldest first.
     kept: Vec<Kept>,
 }
@@ -55,8 +58,9 @@ struct Kept {
 const QUIET: Duration = Duration::from_secs(60);
 
 impl Course {
-    pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir, state: Mutex::default() }
+    /// Of a recording into `dir`, in fragments of `fragment_ns`.
+    pub(super) fn new(dir: PathBuf, fragment_ns: u64) -> Self {
+        Self { dir, fragment_ns, state: Mutex::default() }
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -77,6 +81,7 @@ impl Course {
         state.is_broken = true;
         if state.failure.is_none() && state.told.is_none_or(|told| told.elapsed() > QUIET) {
             state.told = Some(Instant::now());
+            state.is_told = true;
             tracing::warn!(dir = %self.dir.display(), %error, "footage is not kept");
         }
         state.failure = Some(error);
@@ -97,6 +102,13 @@ impl Course {
         }
     }
 
+    /// A fragment was given up, and reaches no further than this.
+    pub(super) fn cut(&self, name: FragmentName, ends_ns: u64) {
+        if let Some(kept) = self.state().kept.iter_mut().find(|kept| kept.name == name) {
+            kept.ends_ns = kept.ends_ns.min(ends_ns);
+        }
+    }
+
     /// Nothing came of a fragment.
     pub(super) fn forget(&self, name: FragmentName) {
         self.state().kept.retain(|kept| kept.name != name);
@@ -108,7 +120,7 @@ impl Course {
         state.used.pictures += 1;
         state.used.bytes += bytes as u64;
         state.used.fragments += u64::from(is_first);
-        if is_first && state.failure.take().is_some() {
+        if is_first && state.failure.take().is_some() && std::mem::take(&mut state.is_told) {
             let left_out = state.used.left_out;
             tracing::info!(dir = %self.dir.display(), left_out, "footage is kept again");
         }
@@ -128,10 +140,12 @@ impl Course {
         found.or_else(|| if is_ours { None } else { self.media_on_disk(span) })
     }
 
-    /// The same of an earlier recording, whose ends nobody remembers.
+    /// The same of an earlier recording, whose ends nobody remembers: what begins much earlier than a
+    /// fragment lasts ended before.
     fn media_on_disk(&self, span: &Span) -> Option<MediaRef> {
+        let earliest_ns = span.start_ns.saturating_sub(self.fragment_ns.saturating_mul(2));
         let fragments = Fragments::open(&self.dir).within(*span).ok()?;
-        fragments.first().map(Fragment::media)
+        fragments.iter().find(|each| each.begins_ns >= earliest_ns).map(Fragment::media)
     }
 
     fn fragment(&self, name: FragmentName) -> MediaRef {

@@ -52,6 +52,8 @@ pub(super) struct FragmentFile {
     pipeline: gst::Pipeline,
     source: gst_app::AppSrc,
     pictures: u64,
+    /// Media time at which what was written ends.
+    reaches_ns: u64,
     /// Its lock tells that it is being written; its descriptor is the sink's.
     _file: fs::File,
 }
@@ -84,9 +86,15 @@ impl FragmentFile {
             Ok((pipeline, source))
         });
         match started {
-            Ok((pipeline, source)) => {
-                Ok(Self { name, path, pipeline, source, pictures: 0, _file: file })
-            }
+            Ok((pipeline, source)) => Ok(Self {
+                name,
+                path,
+                pipeline,
+                source,
+                pictures: 0,
+                reaches_ns: name.begins_ns,
+                _file: file,
+            }),
             Err(error) => {
                 discard(&path);
                 Err(error)
@@ -103,6 +111,7 @@ impl FragmentFile {
         ));
         let decoded =
             picture.lead_ns.map(|lead| shown.saturating_sub(gst::ClockTime::from_nseconds(lead)));
+        let ends_ns = picture.end_ns();
         let mut buffer = picture.payload;
         let fields = buffer.make_mut();
         fields.set_pts(shown);
@@ -111,6 +120,7 @@ impl FragmentFile {
         match self.source.push_buffer(buffer) {
             Ok(_) => {
                 self.pictures += 1;
+                self.reaches_ns = self.reaches_ns.max(ends_ns);
                 self.check()
             }
             Err(flow) => Err(self.failure().unwrap_or_else(|| {
@@ -122,6 +132,11 @@ impl FragmentFile {
     /// Pictures written.
     pub(super) fn pictures(&self) -> u64 {
         self.pictures
+    }
+
+    /// Media time at which they end.
+    pub(super) fn reaches_ns(&self) -> u64 {
+        self.reaches_ns
     }
 
     fn wait_for_room(&self) -> Result<(), RecordingError> {
@@ -159,8 +174,8 @@ impl FragmentFile {
         }
     }
 
-    /// Writes what is left and closes the file.
-    pub(super) fn finish(self) -> Result<(), RecordingError> {
+    /// Writes what is left.
+    pub(super) fn finish(&self) -> Result<(), RecordingError> {
         let ended = self.source.end_of_stream();
         let message = self.pipeline.bus().filter(|_| ended.is_ok()).and_then(|bus| {
             let patience = gst::ClockTime::from_mseconds(PATIENCE.as_millis() as u64);

@@ -77,7 +77,7 @@ impl Recorder {
         let RecordingSpec { dir, settings } = spec;
         // What cannot be read cannot be written either, by now; then the writer will tell.
         let newest_ns = Fragments::open(&dir).newest_ns().ok().flatten();
-        let course = Arc::new(Course::new(dir));
+        let course = Arc::new(Course::new(dir, settings.fragment_ns()));
         let queue = Arc::new(Queue::new(settings.queue_bytes));
         let started = writer::start(queue.clone(), course.clone(), settings.min_free_bytes);
         started.map_err(|error| RecordingError::Unwritable(error.to_string()))?;

@@ -16,6 +16,12 @@ pub struct RecordingSettings {
     pub min_free_bytes: u64,
 }
 
+impl RecordingSettings {
+    pub(super) fn fragment_ns(&self) -> u64 {
+        u64::try_from(self.fragment.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
 impl Default for RecordingSettings {
     fn default() -> Self {
         Self { fragment: Duration::from_secs(60), queue_bytes: 16 << 20, min_free_bytes: 1 << 30 }

@@ -53,9 +53,8 @@ impl Tap {
         course: Arc<Course>,
         queue: Arc<Queue>,
     ) -> Self {
-        let fragment_ns = u64::try_from(settings.fragment.as_nanos()).unwrap_or(u64::MAX);
         Self {
-            plan: Plan::new(fragment_ns, newest_ns),
+            plan: Plan::new(settings.fragment_ns(), newest_ns),
             format: None,
             segment: None,
             unplaced: VecDeque::new(),

@@ -87,21 +87,20 @@ impl Writer {
         if let Some((name, _)) = self.next.take() {
             self.course.forget(name);
         }
-        if let Some(file) = self.file.take() {
-            let name = file.name;
-            if let Err(error) = file.finish() {
-                tracing::debug!(%name, %error, "fragment not closed");
-                self.course.fail(error);
-            }
+        let finished = self.file.as_ref().map_or(Ok(()), FragmentFile::finish);
+        match finished {
+            Ok(()) => self.file = None,
+            Err(error) => self.give_up(error),
         }
     }
 
     /// The fragment ends here. What is on disk stays, if it is of use.
     fn give_up(&mut self, error: RecordingError) {
         self.course.fail(error);
-        if let Some(file) = self.file.take()
-            && !file.holds_footage()
-        {
+        let Some(file) = self.file.take() else { return };
+        if file.holds_footage() {
+            self.course.cut(file.name, file.reaches_ns());
+        } else {
             self.course.forget(file.name);
             file.discard();
         }

@@ -33,7 +33,7 @@ fn a_moment_lies_in_the_last_fragment_that_began_by_then() {
 fn a_span_lies_in_all_that_it_touches() {
     let (_dir, fragments) = folder([10, 20, 30]);
     let within = |from, to| begins(&fragments.within(Span::new(from, to)).unwrap());
-    assert_eq!(within(0, 10), []);
+    assert!(within(0, 10).is_empty());
     assert_eq!(within(0, 11), [10]);
     assert_eq!(within(15, 20), [10]);
     assert_eq!(within(20, 31), [20, 30]);
