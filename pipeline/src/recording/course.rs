@@ -54,6 +54,16 @@ struct Kept {
     ends_ns: u64,
 }
 
+impl Kept {
+    fn holds(&self, ns: u64) -> bool {
+        self.name.begins_ns <= ns && ns < self.ends_ns
+    }
+
+    fn begins_within(&self, span: &Span) -> bool {
+        span.start_ns < self.name.begins_ns && self.name.begins_ns < span.end_ns
+    }
+}
+
 /// A failure that comes back within this time is not told again.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -95,10 +105,10 @@ impl Course {
         state.kept.drain(..excess);
     }
 
-    /// The fragment begun last reaches so far.
-    pub(super) fn reach(&self, ends_ns: u64) {
-        if let Some(last) = self.state().kept.last_mut() {
-            last.ends_ns = last.ends_ns.max(ends_ns);
+    /// A fragment reaches so far, if it was not given up meanwhile.
+    pub(super) fn reach(&self, name: FragmentName, ends_ns: u64) {
+        if let Some(kept) = self.state().kept.iter_mut().rfind(|kept| kept.name == name) {
+            kept.ends_ns = kept.ends_ns.max(ends_ns);
         }
     }
 
@@ -131,10 +141,9 @@ impl Course {
     pub(super) fn media_of(&self, span: &Span) -> Option<MediaRef> {
         let state = self.state();
         let is_ours = state.kept.first().is_some_and(|first| first.name.begins_ns <= span.start_ns);
-        let found = state
-            .kept
-            .iter()
-            .find(|kept| kept.ends_ns > span.start_ns && kept.name.begins_ns < span.end_ns)
+        let of_begin = state.kept.iter().rfind(|kept| kept.holds(span.start_ns));
+        let found = of_begin
+            .or_else(|| state.kept.iter().find(|kept| kept.begins_within(span)))
             .map(|kept| self.fragment(kept.name));
         drop(state);
         found.or_else(|| if is_ours { None } else { self.media_on_disk(span) })
@@ -151,5 +160,67 @@ impl Course {
     fn fragment(&self, name: FragmentName) -> MediaRef {
         let path = self.dir.join(name.to_string()).to_string_lossy().into_owned();
         MediaRef { path, begins_ns: name.begins_ns }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use footage_clip::Container;
+
+    use super::*;
+
+    fn name(begins_ns: u64) -> FragmentName {
+        FragmentName { begins_ns, container: Container::Mp4 }
+    }
+
+    /// Fragments of 100 ns, of which the second is whole, the third lacks its end, and the fourth is
+    /// not there.
+    fn course(dir: &Path) -> Course {
+        let course = Course::new(dir.to_owned(), 100);
+        for begins_ns in [1000, 1100, 1200, 1300] {
+            course.begin(name(begins_ns));
+            course.reach(name(begins_ns), begins_ns + 100);
+        }
+        course.cut(name(1200), 1250);
+        course.forget(name(1300));
+        course.reach(name(1300), 1390);
+        course
+    }
+
+    #[test]
+    fn a_clip_finds_the_fragment_of_its_begin_or_the_first_within_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let course = course(dir.path());
+        let of = |from, to| course.media_of(&Span::new(from, to)).map(|media| media.begins_ns);
+        assert_eq!(of(1050, 1150), Some(1000));
+        assert_eq!(of(1100, 1150), Some(1100), "it begins where one ends and the next begins");
+        assert_eq!(of(1249, 1400), Some(1200));
+        assert_eq!(of(1260, 1400), None, "given up");
+        assert_eq!(of(990, 1010), Some(1000), "a slot begins before its picture");
+        assert_eq!(of(900, 1000), None);
+    }
+
+    #[test]
+    fn a_clip_of_an_earlier_recording_is_looked_for_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        fs_err::write(dir.path().join("800.mp4"), "x").unwrap();
+        let course = course(dir.path());
+        let of = |from, to| course.media_of(&Span::new(from, to)).map(|media| media.begins_ns);
+        assert_eq!(of(850, 950), Some(800));
+        assert_eq!(of(999, 1000), Some(800), "it may have lasted so long");
+        let later = Course::new(dir.path().to_owned(), 100);
+        assert_eq!(later.media_of(&Span::new(1001, 1002)), None, "that is too long ago");
+    }
+
+    #[test]
+    fn a_failure_lasts_until_a_fragment_has_its_first_picture() {
+        let course = Course::new(PathBuf::new(), 100);
+        course.fail(RecordingError::Full(PathBuf::new()));
+        course.wrote(10, false);
+        assert!(course.failure().is_some());
+        course.wrote(10, true);
+        assert_eq!(course.failure(), None);
+        let used = course.state().used;
+        assert_eq!((used.pictures, used.bytes, used.fragments), (2, 20, 1));
     }
 }

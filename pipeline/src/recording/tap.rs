@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use footage_clip::FragmentName;
 use gst::prelude::*;
 
 use super::course::Course;
@@ -34,6 +35,8 @@ pub(super) struct Tap {
     unplaced_bytes: usize,
     /// Media time of the picture placed last.
     last_ns: Option<u64>,
+    /// The fragment begun last.
+    open: Option<FragmentName>,
     axis: Axis,
     course: Arc<Course>,
     queue: Arc<Queue>,
@@ -60,6 +63,7 @@ impl Tap {
             unplaced: VecDeque::new(),
             unplaced_bytes: 0,
             last_ns: None,
+            open: None,
             axis,
             course,
             queue,
@@ -162,52 +166,53 @@ impl Tap {
 
     /// Puts steps into the queue; where it is full, what they are about is not kept.
     fn put(&mut self, steps: Vec<Step<gst::Buffer>>) {
-        let Some(format) = &self.format else { return };
+        let Some(format) = self.format.clone() else { return };
         if steps.is_empty() {
             return;
         }
+        let mut reaches_ns = 0;
         let mut commands = Vec::with_capacity(steps.len());
         for step in steps {
             commands.push(match step {
-                Step::Begin { begins_ns } => Command::Begin { begins_ns, format: format.clone() },
-                Step::Append(picture) => Command::Append(picture),
+                Step::Begin { begins_ns } => {
+                    let name = format.name(begins_ns);
+                    // Before the writer hears of it, and may have to say that nothing came of it.
+                    self.course.begin(name);
+                    self.open = Some(name);
+                    Command::Begin { begins_ns, format: format.clone() }
+                }
+                Step::Append(picture) => {
+                    reaches_ns = picture.end_ns().max(reaches_ns);
+                    Command::Append(picture)
+                }
                 Step::End => Command::End,
             });
         }
-        let marks: Vec<_> = commands.iter().filter_map(mark).collect();
         match self.queue.offer(commands) {
-            Ok(()) => marks.into_iter().for_each(|mark| mark.set(&self.course)),
-            Err(refused) => {
-                let pictures = refused.iter().filter(|next| matches!(next, Command::Append(_)));
-                self.plan.lose(pictures.count() as u64);
-                self.queue.end();
-                self.course.fail(RecordingError::Slow(self.course.dir().to_owned()));
-                self.course.state().is_broken = false;
+            Ok(()) => {
+                if let Some(open) = self.open {
+                    self.course.reach(open, reaches_ns);
+                }
+            }
+            Err(refused) => self.refuse(&refused),
+        }
+    }
+
+    /// The queue is full.
+    fn refuse(&mut self, refused: &[Command]) {
+        let mut pictures = 0;
+        for command in refused {
+            match command {
+                Command::Begin { begins_ns, format } => self.course.forget(format.name(*begins_ns)),
+                Command::Append(_) => pictures += 1,
+                Command::End => {}
             }
         }
-    }
-}
-
-enum Mark {
-    Begin(footage_clip::FragmentName),
-    Reach(u64),
-}
-
-impl Mark {
-    fn set(self, course: &Course) {
-        match self {
-            Self::Begin(name) => course.begin(name),
-            Self::Reach(ends_ns) => course.reach(ends_ns),
-        }
-    }
-}
-
-/// What a command means for who asks where footage is.
-fn mark(command: &Command) -> Option<Mark> {
-    match command {
-        Command::Begin { begins_ns, format } => Some(Mark::Begin(format.name(*begins_ns))),
-        Command::Append(picture) => Some(Mark::Reach(picture.end_ns())),
-        Command::End => None,
+        self.open = None;
+        self.plan.lose(pictures);
+        self.queue.end();
+        self.course.fail(RecordingError::Slow(self.course.dir().to_owned()));
+        self.course.state().is_broken = false;
     }
 }
 
