@@ -10,12 +10,19 @@ use std::path::{Path, PathBuf};
 const COMMANDS: &[(&str, Option<&str>)] = &[
     ("bash", None),
     ("ffmpeg", Some("ffmpeg")),
+    ("ffprobe", Some("ffmpeg")),
+    ("fsfreeze", None),
+    ("grep", None),
     ("gst-inspect-1.0", Some("gstreamer1.0-tools")),
     ("gst-launch-1.0", Some("gstreamer1.0-tools")),
     ("kill", Some("procps")),
     ("mkfifo", None),
+    ("mkfs.ext4", None),
+    ("mount", None),
     ("setpriv", None),
     ("sh", None),
+    ("umount", None),
+    ("vlc", Some("vlc-bin")),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

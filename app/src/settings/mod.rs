@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result, ensure};
 use footage_clip::{PartialClip, Rate, WindowSpec};
 use footage_indexer::IndexerSettings;
 use footage_model::Model;
-use footage_pipeline::{DecodeMode, DecodeSettings, EmbedSettings, PictureSize, RecordingSettings};
+use footage_pipeline::{
+    DecodeMode, DecodeSettings, EmbedSettings, LiveDecode, PictureSize, RecordingSettings,
+    Transport,
+};
 use gstfootage::footageclip::LONGEST_GAP;
 
 pub(crate) use self::layers::{Layers, Origin, Setting};
@@ -70,8 +73,8 @@ pub(crate) struct DecodeChoices {
 /// What is done with live sources that do not say otherwise themselves.
 #[derive(Clone, Debug)]
 pub(crate) struct LiveSettings {
-    pub transport: String,
-    pub decode: String,
+    pub transport: Transport,
+    pub decode: LiveDecode,
     pub gate: bool,
     pub refresh: Duration,
     pub stalled_after: Duration,
@@ -187,8 +190,8 @@ impl Settings {
                 ..EmbedSettings::default()
             },
             live: LiveSettings {
-                transport: layers.get("live.transport")?,
-                decode: layers.get("live.decode")?,
+                transport: layers.parsed_unless("live.transport", "")?.unwrap_or_default(),
+                decode: layers.parsed_unless("live.decode", "")?.unwrap_or_default(),
                 gate: layers.get("live.gate")?,
                 refresh: layers.seconds("live.refresh_s", 1.0)?,
                 stalled_after: layers.seconds("live.stalled_after_s", 1.0)?,

@@ -176,8 +176,8 @@ impl SourceDefinition {
         } else {
             Location::parse(&self.uri).with_context(about)?
         };
-        let transport = self.transport.as_ref().unwrap_or(&live.transport);
-        let decode = self.decode.as_ref().unwrap_or(&live.decode);
+        let transport = self.transport.as_deref().map_or(Ok(live.transport), str::parse);
+        let decode = self.decode.as_deref().map_or(Ok(live.decode), str::parse);
         let credentials = match (&self.user, self.password().with_context(about)?) {
             (None, None) => in_address,
             (user, password) => Some(Credentials {
@@ -190,9 +190,9 @@ impl SourceDefinition {
             name: self.label.clone().unwrap_or_else(|| id.to_string()),
             location,
             credentials,
-            transport: transport.parse().with_context(about)?,
+            transport: transport.with_context(about)?,
             tls_ca: self.tls_ca.clone(),
-            decode: decode.parse().with_context(about)?,
+            decode: decode.with_context(about)?,
             novelty: self
                 .gate
                 .unwrap_or(live.gate)
