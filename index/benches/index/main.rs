@@ -1,7 +1,7 @@
 //! How fast clips are kept and found, and how many of the nearest are missed.
 //!
 //! `cargo bench -p footage-index` takes about a minute; `-- --clips 100000 --queries 400` is what
-//! `docs/benchmarks.md` quotes.
+//! `docs/benchmarks.md` quotes. `--only keep`, `--only find` or `--only real` runs a part.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails may say so bluntly")]
 
@@ -19,6 +19,10 @@ use footage_index::{
 use tempfile::TempDir;
 
 use vectors::Vectors;
+
+/// The one that the `footage` program has: much of keeping is copying.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// As many as the indexer takes at most.
 const BATCH: usize = 1024;
@@ -40,23 +44,31 @@ fn main() {
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     println!("{} clips, batches of {BATCH}, {LIMIT} hits a search", sizes.clips);
+    let only = option("--only");
+    let is_asked = |part: &str| only.as_deref().is_none_or(|only| only == part);
     runtime.block_on(async {
-        keeping(&sizes).await;
-        if argument("--only-keep").is_some() {
-            return;
+        if is_asked("keep") {
+            keeping(&sizes).await;
         }
-        let vectors = Vectors::clustered(DIM, sizes.clips, 7);
-        finding(&sizes, "clustered, 768-d", &vectors, true).await;
-        match Vectors::real(11) {
-            Some(vectors) => finding(&sizes, "CLIP's, with noise, 512-d", &vectors, false).await,
-            None => println!("real vectors: skipped, there are none (see FOOTAGE_SHARED)"),
+        if is_asked("find") {
+            let vectors = Vectors::clustered(DIM, sizes.clips, 7);
+            finding(&sizes, "clustered, 768-d", &vectors).await;
+        }
+        if is_asked("real") {
+            match Vectors::real(11) {
+                Some(vectors) => finding(&sizes, "CLIP's, with noise, 512-d", &vectors).await,
+                None => println!("real vectors: skipped, there are none (see FOOTAGE_SHARED)"),
+            }
         }
     });
 }
 
+fn option(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
+}
+
 fn argument(name: &str) -> Option<usize> {
-    let mut arguments = std::env::args().skip_while(|argument| argument != name);
-    arguments.nth(1)?.parse().ok()
+    option(name)?.parse().ok()
 }
 
 /// Records a second, each batch kept, flushed, and entered in the ledger: as the indexer does.
@@ -109,7 +121,7 @@ async fn keeping(sizes: &Sizes) {
 }
 
 /// Search times and recall, before and after graphs are built, and while clips are being kept.
-async fn finding(sizes: &Sizes, what: &str, vectors: &Vectors, under_load: bool) {
+async fn finding(sizes: &Sizes, what: &str, vectors: &Vectors) {
     let collection = collection(vectors.dim());
     let data = TempDir::new().unwrap();
     let settings = EmbeddedSettings::default();
@@ -143,10 +155,22 @@ async fn finding(sizes: &Sizes, what: &str, vectors: &Vectors, under_load: bool)
         let recall = recall(&index, &exact, vectors, filter, sizes.queries.min(200)).await;
         println!("  recall@{LIMIT}, {which}: {recall:.4}");
     }
-    if under_load {
-        index.close().await.unwrap();
-        load(sizes, data.path(), &collection, vectors).await;
-    }
+    index.close().await.unwrap();
+    opening(data.path(), &collection, vectors).await;
+    load(sizes, data.path(), &collection, vectors).await;
+}
+
+/// How long opening takes, and the first search after it; the files are in the kernel's cache.
+async fn opening(data: &Path, collection: &Collection, vectors: &Vectors) {
+    let settings = EmbeddedSettings::default();
+    let begun = Instant::now();
+    let index = EmbeddedIndex::open(data, collection, settings).await.unwrap();
+    let opened = begun.elapsed();
+    index.find(&vectors.query(1), &Filter::default(), LIMIT).await.unwrap();
+    let found = begun.elapsed().checked_sub(opened).unwrap();
+    let clips = index.count(&Filter::default()).await.unwrap();
+    println!("  opened with {clips} clips in {:.0} ms, first find {:.1} ms", ms(opened), ms(found));
+    index.close().await.unwrap();
 }
 
 /// Search times while 5,000 records a second are kept, as the index is shipped.

@@ -12,30 +12,30 @@ use std::sync::{Mutex, PoisonError};
 use footage_clip::{ClipId, Embedding, SourceId};
 use fs_err as fs;
 use qdrant_edge::{
-    CountRequest, CreateIndex, DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeOptimizersConfig,
-    EdgeShard, EdgeVectorParams, FieldIndexOperations, HnswIndexConfig, JsonPath, Memory,
-    NamedQuery, OperationError, PayloadFieldSchema, PayloadSelectorExclude, PayloadSelectorInclude,
-    PointInsertOperations, PointOperations, QueryEnum, QueryRequestBuilder, RetrieveRequest,
-    ScoringQuery, ScrollRequest, SearchParams, UpdateOperation, VectorInternal,
+    CountRequest, CreateIndex, DEFAULT_VECTOR_NAME, EdgeConfig, EdgeShard, FieldIndexOperations,
+    JsonPath, NamedQuery, OperationError, PayloadFieldSchema, PayloadSelectorExclude,
+    PayloadSelectorInclude, PointInsertOperations, PointOperations, QueryEnum, QueryRequestBuilder,
+    RetrieveRequest, ScoringQuery, ScrollRequest, UpdateOperation, VectorInternal,
     WithPayloadInterface, WithVector,
 };
+use tracing::debug;
 
 use super::log::LogFiles;
 use super::manifest::{InUse, failed};
-use super::{EmbeddedSettings, point, space};
+use super::{EmbeddedSettings, point, setup, space, warm};
 use crate::opening::guarded;
 use crate::{Collection, Filter, Hit, IndexError, StoredClip, With, best_first};
 
 /// Where the engine keeps segments: one at least.
-const SEGMENTS: &str = "segments";
+pub(super) const SEGMENTS: &str = "segments";
 
 /// Where the engine builds segments. A process killed meanwhile leaves them half built, and the
 /// engine would take them for whole.
 const TEMP_SEGMENTS: &str = "temp_segments";
 
-/// A filter that leaves fewer KiB of vectors than this is answered by comparing them all. Walking a
-/// graph most of whose clips are filtered out is quicker, but misses some; this misses none.
-const EXACT_BELOW_KIB: usize = 64 << 10;
+/// After so many times the clips after which segments are to be written out, no change is flushed
+/// before they are: a log that nobody shortens would fill the disk.
+const LONGEST_LOG: usize = 4;
 
 /// An open shard.
 #[derive(Debug)]
@@ -69,10 +69,10 @@ impl Engine {
         }
         fs::create_dir_all(at).map_err(failed("making the index", at))?;
         space::check("making the index", at, settings.min_free_bytes)?;
-        let shard = EdgeShard::new(at, config(collection, settings))
+        let shard = EdgeShard::new(at, config(at, collection, settings)?)
             .map_err(|error| engine_failed("making the index", at, &error))?;
         let engine = Self::of(shard, at, collection, settings, in_use);
-        for (field, schema) in point::INDEXED {
+        for (field, schema) in point::indexed() {
             engine.create_field_index(field, schema)?;
         }
         engine.settle()?;
@@ -97,7 +97,8 @@ impl Engine {
             fs::remove_dir_all(&leftovers).map_err(&failed)?;
         }
         space::check(doing, at, small_reserve(settings))?;
-        let loaded = guarded(|| EdgeShard::load(at, Some(config(collection, settings))));
+        let config = config(at, collection, settings)?;
+        let loaded = guarded(|| EdgeShard::load(at, Some(config)));
         let shard =
             loaded.map_err(|cause| damaged(at, cause))?.map_err(|error| {
                 match engine_failed(doing, at, &error) {
@@ -139,18 +140,21 @@ impl Engine {
         self.update(doing, clips, PointOperations::UpsertPoints(insert))
     }
 
-    /// Makes durable what was changed before: by its log, or where that has become long, whole.
-    pub(super) fn flush(&self) -> Result<(), IndexError> {
+    /// Makes durable what was changed before, by the log that holds it. Returns whether the log has
+    /// become long, and it is time to [`settle`](Self::settle).
+    pub(super) fn flush(&self) -> Result<bool, IndexError> {
         let logged = self.logged_clips.lock().unwrap_or_else(PoisonError::into_inner);
-        if *logged >= self.settle_after_clips {
+        let clips = *logged;
+        if clips >= LONGEST_LOG.saturating_mul(self.settle_after_clips) {
             drop(logged);
-            return self.settle();
+            return self.settle().map(|()| false);
         }
         let failed = failed("writing the log to disk", &self.at);
         let log = LogFiles::open(&self.at).map_err(&failed)?;
         // Syncing takes long, and appending may go on.
         drop(logged);
-        log.sync().map_err(&failed)
+        log.sync().map_err(&failed)?;
+        Ok(clips >= self.settle_after_clips)
     }
 
     /// Leaves nothing for the next opening to replay.
@@ -160,7 +164,9 @@ impl Engine {
     }
 
     /// Writes out the segments, so that opening has nothing to replay.
-    fn settle(&self) -> Result<(), IndexError> {
+    pub(super) fn settle(&self) -> Result<(), IndexError> {
+        // Changes wait for the rest of it, so most of it is done while they need not.
+        write_ahead(&self.at.join(SEGMENTS));
         let mut logged = self.logged_clips.lock().unwrap_or_else(PoisonError::into_inner);
         self.shard.flush().map_err(|error| self.failed("writing to disk", &error))?;
         // The log still holds the numbering of what is to come.
@@ -176,7 +182,13 @@ impl Engine {
         let vectors = self.clips()? * self.collection.dim * size_of::<f32>();
         space::check(doing, &self.at, self.min_free_bytes + 2 * vectors as u64)?;
         let is_changed = self.shard.optimize().map_err(|error| self.failed(doing, &error))?;
-        if is_changed { self.settle() } else { Ok(()) }
+        if !is_changed {
+            return Ok(());
+        }
+        self.settle()?;
+        // The engine has put its new segments out of the kernel's cache.
+        warm::read_ahead(&self.at);
+        Ok(())
     }
 
     /// Clips kept, and of those the ones that no search graph holds; both about right.
@@ -207,13 +219,12 @@ impl Engine {
             query: VectorInternal::Dense(query.as_slice().to_vec()),
             using: Some(DEFAULT_VECTOR_NAME.into()),
         };
-        let params =
-            SearchParams { hnsw_ef: Some(self.beam.max(limit)), ..SearchParams::default() };
+        let filter = self.filter(filter)?;
         let mut request = QueryRequestBuilder::new(limit)
             .query(ScoringQuery::Vector(QueryEnum::Nearest(nearest)))
-            .params(params)
+            .params(setup::search(self.beam, limit, filter.is_some()))
             .with_payload(without_thumbnail()?);
-        if let Some(filter) = self.filter(filter)? {
+        if let Some(filter) = filter {
             request = request.filter(filter);
         }
         let points =
@@ -290,9 +301,9 @@ impl Engine {
         Ok(ids.into_iter().filter(|id| Some(*id) != after).take(limit).collect())
     }
 
-    fn create_field_index(&self, field: &str, schema: &str) -> Result<(), IndexError> {
-        let schema: PayloadFieldSchema = serde_json::from_value(schema.into())
-            .map_err(|error| self.damaged(error.to_string()))?;
+    fn create_field_index(&self, field: &str, schema: serde_json::Value) -> Result<(), IndexError> {
+        let schema: PayloadFieldSchema =
+            serde_json::from_value(schema).map_err(|error| self.damaged(error.to_string()))?;
         let create = CreateIndex { field_name: path(field)?, field_schema: Some(schema) };
         let operation = FieldIndexOperations::CreateIndex(create);
         self.shard
@@ -330,6 +341,18 @@ fn small_reserve(settings: &EmbeddedSettings) -> u64 {
     settings.min_free_bytes.min(space::SMALL_RESERVE)
 }
 
+/// Sends the files of a folder to the disk, as far as that goes: what fails here fails again, and is
+/// told, when the engine does it.
+fn write_ahead(folder: &Path) {
+    let mut files = Vec::new();
+    warm::add_files(folder, &mut files);
+    for file in files {
+        if let Err(error) = fs::File::open(file).and_then(|file| file.sync_data()) {
+            debug!(%error, "not written ahead");
+        }
+    }
+}
+
 fn has_segments(at: &Path) -> io::Result<bool> {
     match fs::read_dir(at.join(SEGMENTS)) {
         Ok(mut segments) => Ok(segments.next().is_some()),
@@ -343,30 +366,16 @@ fn damaged(shard: &Path, cause: String) -> IndexError {
     IndexError::Damaged { at: shard.parent().unwrap_or(shard).to_owned(), cause }
 }
 
-/// How the engine is set up for a collection.
-fn config(collection: &Collection, settings: &EmbeddedSettings) -> EdgeConfig {
-    // Vectors are of unit length already: a dot product is their cosine, and keeps their bits,
-    // which the engine's own cosine would not.
-    let vectors =
-        EdgeVectorParams::builder(collection.dim, Distance::Dot).memory(Memory::Cold).build();
-    let graph = HnswIndexConfig {
-        m: 16,
-        ef_construct: 128,
-        full_scan_threshold: EXACT_BELOW_KIB,
-        max_indexing_threads: settings.optimize_threads,
-        ..HnswIndexConfig::default()
-    };
-    let optimizers = EdgeOptimizersConfig {
-        indexing_threshold: Some(settings.graph_from_kib),
-        ..EdgeOptimizersConfig::default()
-    };
-    EdgeConfig::builder()
-        .vector(DEFAULT_VECTOR_NAME, vectors)
-        .hnsw_config(graph)
-        .optimizers(optimizers)
-        .payload_memory(Memory::Cold)
-        .wal_enabled(true)
-        .build()
+fn config(
+    at: &Path,
+    collection: &Collection,
+    settings: &EmbeddedSettings,
+) -> Result<EdgeConfig, IndexError> {
+    setup::shard(collection, settings).map_err(|cause| IndexError::Failed {
+        doing: "setting up the index",
+        at: at.to_owned(),
+        cause,
+    })
 }
 
 fn without_thumbnail() -> Result<WithPayloadInterface, IndexError> {

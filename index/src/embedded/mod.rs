@@ -5,7 +5,10 @@ mod log;
 mod manifest;
 mod optimizer;
 mod point;
+mod settler;
+mod setup;
 mod space;
+mod warm;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use self::engine::Engine;
 pub use self::manifest::{FORMAT_VERSION, Manifest};
 use self::manifest::{InUse, failed};
 use self::optimizer::Optimizer;
+use self::settler::Settler;
 use crate::{Collection, Filter, FindClips, Hit, IndexError, KeepClips, StoredClip, With};
 
 /// How an index in a folder behaves. What it holds does not depend on it.
@@ -38,7 +42,7 @@ pub struct EmbeddedSettings {
     /// Candidates held while searching a graph: more are slower and miss less.
     pub beam: usize,
     /// What is flushed is on disk in the engine's log; after so many clips its segments are written
-    /// out as well. More makes flushing faster, and opening after a crash slower.
+    /// out as well, beside the work. More writes less, and makes opening after a crash slower.
     pub settle_after_clips: usize,
     /// Nothing is kept while the disk has fewer bytes left. Opening what is there, searching it and
     /// removing from it need 64 MiB at most.
@@ -64,6 +68,7 @@ impl Default for EmbeddedSettings {
 #[derive(Clone, Debug)]
 pub struct EmbeddedIndex {
     optimizer: Arc<Optimizer>,
+    settler: Arc<Settler>,
     open: Arc<Open>,
 }
 
@@ -151,6 +156,7 @@ impl EmbeddedIndex {
         let at = self.open.folder.clone();
         blocking("closing the index", &at, move || {
             wait(&self.optimizer);
+            self.settler.wait();
             // Here, where blocking is allowed: the engine flushes once more when dropped.
             drop(self);
             Ok(())
@@ -187,7 +193,8 @@ impl EmbeddedIndex {
         };
         let optimizer = Optimizer::new(settings.optimize_after_clips, settings.optimize_idle);
         let open = Open { engine: Arc::new(engine), collection, folder };
-        Ok(Self { optimizer: Arc::new(optimizer), open: Arc::new(open) })
+        warm::begin(&clips);
+        Ok(Self { optimizer: Arc::new(optimizer), settler: Arc::default(), open: Arc::new(open) })
     }
 
     async fn with_engine<R: Send + 'static>(
@@ -219,7 +226,10 @@ impl KeepClips for EmbeddedIndex {
     }
 
     async fn flush(&self) -> Result<(), IndexError> {
-        self.with_engine("writing to disk", Engine::flush).await
+        if self.with_engine("writing to disk", Engine::flush).await? {
+            self.settler.begin(Arc::clone(&self.open.engine));
+        }
+        Ok(())
     }
 
     async fn remove_source(&self, source_id: &SourceId) -> Result<u64, IndexError> {

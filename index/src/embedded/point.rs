@@ -21,15 +21,21 @@ pub(super) const THUMBNAIL: &str = "thumbnail";
 /// The payload field in which a clip's end lies.
 pub(super) const END: &str = "end_ns";
 
-/// Payload fields with an index of their own, and its type. Every filter uses one of these alone,
-/// so no search reads payloads to decide.
-pub(super) const INDEXED: [(&str, &str); 5] = [
-    ("source_id", "keyword"),
-    ("start_ns", "integer"),
-    (END, "integer"),
-    ("utc_start_us", "integer"),
-    ("utc_end_us", "integer"),
-];
+/// Payload fields with an index of their own, and its kind. Every filter uses one of these alone,
+/// so no search reads payloads to decide. They stay in their files: held in memory they would have
+/// to be read whole at every opening.
+pub(super) fn indexed() -> [(&'static str, Value); 5] {
+    let name = json!({ "type": "keyword", "memory": "cold" });
+    // Numbers are asked for by range alone.
+    let number = json!({ "type": "integer", "range": true, "lookup": false, "memory": "cold" });
+    [
+        ("source_id", name),
+        ("start_ns", number.clone()),
+        ("end_ns", number.clone()),
+        ("utc_start_us", number.clone()),
+        ("utc_end_us", number),
+    ]
+}
 
 #[derive(Serialize, Deserialize)]
 struct ClipPayload {
