@@ -15,10 +15,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts a graph, in a thread of its own: malformed files can lock elements up for ever. A failure
 /// to start is told by the bus, with its reason.
-pub(crate) fn start(pipeline: gst::Pipeline) -> Result<thread::JoinHandle<()>, DecodeError> {
+pub(crate) fn start(
+    pipeline: gst::Pipeline,
+    stopping: Stopping,
+) -> Result<thread::JoinHandle<()>, DecodeError> {
     let starting = thread::Builder::new().name("footage-start".into()).spawn(move || {
         if pipeline.set_state(gst::State::Playing).is_err() {
             tracing::debug!("a graph did not start");
+        }
+        // Stopped before it had started: a graph that plays must not be let go.
+        if *lock(&stopping) && pipeline.set_state(gst::State::Null).is_err() {
+            tracing::debug!("a graph did not stop");
         }
     });
     starting.map_err(|error| DecodeError::Broken(error.to_string()))

@@ -160,7 +160,7 @@ impl Decoder {
                 _ => gst::BusSyncReply::Drop,
             });
         }
-        let starting = lifetime::start(graph.pipeline.clone())?;
+        let starting = lifetime::start(graph.pipeline.clone(), graph.stopping.clone())?;
         Ok(Self {
             starting: Some(starting),
             path: path.to_owned(),

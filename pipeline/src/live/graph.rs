@@ -19,7 +19,7 @@ use super::mask::Mask;
 use super::shared::Shared;
 use super::source::{Carrier, Source, is_paced};
 use super::{Camera, LiveError, LiveSettings, ns};
-use crate::decode::autoplug::{Autoplug, Plan};
+use crate::decode::autoplug::{Autoplug, Plan, Stopping};
 use crate::decode::elements::make;
 use crate::decode::lifetime;
 use crate::decode::tail::Tail;
@@ -72,6 +72,11 @@ impl Graph {
         Source { camera, carrier, shared: shared.clone() }.open(&pipeline, &plug)?;
         listen(&pipeline, &tail.clips, shared, camera);
         Ok(Self { pipeline, clips: tail.clips, entry: tail.entry, kept, plug, is_stopped: false })
+    }
+
+    /// Says that it is being stopped, to whoever still starts it.
+    pub(super) fn stopping(&self) -> Stopping {
+        self.plug.stopping()
     }
 
     /// Stops the graph, and drops `held` once it has stopped. Waits for that, but not for ever;

@@ -74,7 +74,7 @@ impl Session {
             let clock = LiveClock::new(settings.clock(&camera), floor_ns, cause);
             let shared = Arc::new(Shared::new(clock, clocks));
             let graph = Graph::build(&camera, carrier, &settings, &shared)?;
-            lifetime::start(graph.pipeline.clone())?;
+            lifetime::start(graph.pipeline.clone(), graph.stopping())?;
             Ok(Self { graph, shared, frames: Vec::new(), waiting: None })
         });
         built.await.map_err(|error| LiveError::Broken(error.to_string()))?
