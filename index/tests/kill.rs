@@ -14,7 +14,8 @@ use tempfile::TempDir;
 const FOLDER: &str = "FOOTAGE_TEST_DATA";
 const DIM: usize = 64;
 const BATCH: usize = 50;
-const CLIPS: u64 = 3000;
+/// So many that no child has kept all of them before it is killed.
+const CLIPS: u64 = 16_000;
 
 /// Graphs are built all the time, so that kills hit that too.
 fn settings() -> EmbeddedSettings {
