@@ -12,6 +12,7 @@ use footage_clip::SourceId;
 use footage_pipeline::Patience;
 use support::house::{House, Plan, camera, is_live, until};
 use support::server::Server;
+use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 /// Before these, caches and pools grow.
@@ -20,6 +21,9 @@ const WARM: usize = 10;
 fn rounds() -> usize {
     std::env::var("FOOTAGE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(30)
 }
+
+/// What the process holds is counted: one test at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// What the process holds.
 #[derive(Clone, Copy, Debug)]
@@ -64,12 +68,15 @@ fn slope(rounds: &[Held]) -> f64 {
 fn judge(what: &str, before: Held, after: Held, course: &[Held]) {
     let slope = slope(course);
     println!("{what}: before {before:?}, after {after:?}, {slope:.1} KiB a round");
-    assert!(after.files <= before.files + 2, "files: {before:?} {after:?}");
-    assert!(after.threads <= before.threads + 2, "threads: {before:?} {after:?}");
+    // Pools of threads breathe by a few; what is left behind once a round adds up to far more.
+    let slack = course.len() / 5;
+    assert!(after.files <= before.files + slack, "files: {before:?} {after:?}");
+    assert!(after.threads <= before.threads + slack, "threads: {before:?} {after:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_are_reset_leave_nothing_behind() {
+    let _alone = ALONE.lock().await;
     let Some(mut server) = Server::start(&["door"]) else { return };
     let pause = Duration::from_millis(50);
     let plan = Plan::default();
@@ -98,6 +105,7 @@ async fn connections_that_are_reset_leave_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cameras_that_are_added_and_removed_leave_nothing_behind() {
+    let _alone = ALONE.lock().await;
     let Some(server) = Server::start(&["door"]) else { return };
     let Some(house) = House::deaf(Plan::default()) else { return };
     house.forget();

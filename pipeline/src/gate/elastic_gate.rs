@@ -130,6 +130,9 @@ pub(super) struct ElasticGate<P> {
     /// Keyframes in a row that were near enough to the one before.
     near: u32,
     parameters: Option<u64>,
+    /// Pictures came after a keyframe and are shown before it (an open group of pictures). They refer
+    /// to pictures before the keyframe too, which are not there when everything from it on is decoded.
+    has_leading: bool,
     /// Times in a row that the gate fell asleep and the first picture it looked at did not fit.
     false_starts: u32,
     /// Keyframes to let pass before the next try.
@@ -153,6 +156,7 @@ impl<P: Clone> ElasticGate<P> {
             keyframe_ns: None,
             near: 0,
             parameters: None,
+            has_leading: false,
             false_starts: 0,
             pause: 0,
             left_out: 0,
@@ -184,8 +188,11 @@ impl<P: Clone> ElasticGate<P> {
 
     fn take_delta(&mut self, next: Coded<P>) -> Vec<Step<P>> {
         let is_jump = next.time_ns.is_some_and(|time_ns| self.bits.count(time_ns, next.bytes));
+        let leads =
+            next.time_ns.zip(self.keyframe_ns).is_some_and(|(now, keyframe)| now < keyframe);
+        self.has_leading |= leads;
         match std::mem::replace(&mut self.state, State::Awake) {
-            State::Asleep(chain) if is_jump || next.time_ns.is_none() => {
+            State::Asleep(chain) if is_jump || leads || next.time_ns.is_none() => {
                 self.wake(chain, Some(next))
             }
             State::Asleep(chain) => self.keep(chain, next),
@@ -259,7 +266,8 @@ impl<P: Clone> ElasticGate<P> {
     }
 
     fn may_sleep(&self) -> bool {
-        self.is_calm && self.pause == 0 && self.near >= NEAR_ENOUGH && self.bits.is_learned()
+        let may_rely = !self.has_leading && self.pause == 0;
+        self.is_calm && may_rely && self.near >= NEAR_ENOUGH && self.bits.is_learned()
     }
 
     fn measure(&mut self, time_ns: Option<u64>) {

@@ -156,6 +156,25 @@ fn a_camera_with_rare_keyframes_or_none_is_decoded_whole() {
 }
 
 #[test]
+fn a_camera_with_open_groups_of_pictures_is_decoded_whole() {
+    let mut gate = ElasticGate::new(limits());
+    let mut decoded = 0;
+    for at in 0..200 {
+        gate.set_calm(true);
+        let mut next = picture(at, at % 25 == 0);
+        // Shown before the keyframe that it comes after.
+        if at % 25 == 1 && at > 25 {
+            next.time_ns = next.time_ns.map(|time_ns| time_ns - FRAME - FRAME / 2);
+        }
+        for step in gate.take(next) {
+            assert!(matches!(step, Step::Decode(_)), "{step:?}");
+            decoded += 1;
+        }
+    }
+    assert_eq!(decoded, 200);
+}
+
+#[test]
 fn what_is_kept_aside_is_bounded() {
     let mut player = Player::new(Limits { max_bytes: 20_000, ..limits() });
     player.film(1000, 50, Sight::Still);
