@@ -84,19 +84,17 @@ impl std::fmt::Display for Film {
 }
 
 impl Film {
-    /// Eighty seconds of it, eight of them encoded.
+    /// Eighty seconds of it.
     fn shoot(self, still: &Path) -> Anything<PathBuf> {
         let Self { noise, kbps, gop_s } = self;
         let gop = gop_s * 30;
-        let part = still.with_file_name("part.mp4");
-        let whole = still.with_file_name("film.mp4");
+        let film = still.with_file_name("film.mp4");
         let coding = format!(
-            "-vf noise=alls={noise}:allf=t -t 8 -c:v libx264 -preset veryfast -pix_fmt yuv420p -bf 0 \
+            "-vf loop=-1:1,noise=alls={noise}:allf=t -t 80 -c:v libx264 -preset veryfast -pix_fmt yuv420p -bf 0 \
              -g {gop} -keyint_min {gop} -sc_threshold 0 -crf 23 -maxrate {kbps}k -bufsize {kbps}k"
         );
-        ffmpeg(&["-loop", "1", "-framerate", "30"], still, &coding, &part)?;
-        ffmpeg(&["-stream_loop", "9"], &part, "-c copy", &whole)?;
-        Ok(whole)
+        ffmpeg(&["-framerate", "30"], still, &coding, &film)?;
+        Ok(film)
     }
 }
 

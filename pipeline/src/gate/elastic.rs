@@ -25,9 +25,12 @@ pub struct ElasticSettings {
     pub threshold: f32,
     /// How long a scene must be still before only keyframes are decoded.
     pub still: Duration,
-    /// Cameras whose keyframes lie further apart are decoded whole. It also bounds by how much clips of
-    /// a still scene are late.
+    /// Cameras whose keyframes lie further apart are decoded whole.
     pub max_gop: Duration,
+    /// While the scene is still, a keyframe is looked at so long after the last one; what lies between,
+    /// keyframes too, is kept aside. By so much, or the distance of keyframes, clips of a still scene
+    /// are late.
+    pub look: Duration,
     /// Compressed pictures kept aside, in bytes.
     pub max_kept_bytes: usize,
     /// Pictures given out lie no further apart than this, also while only keyframes are decoded: the
@@ -41,14 +44,16 @@ impl Default for ElasticSettings {
             threshold: 6.0,
             still: Duration::from_secs(5),
             max_gop: Duration::from_secs(12),
+            // Keyframes of two seconds, which are common, are looked at by turns.
+            look: Duration::from_millis(2500),
             max_kept_bytes: 16 << 20,
             stand: Duration::from_secs(3),
         }
     }
 }
 
-/// Pictures are looked at this far apart.
-const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(500);
+/// While everything is decoded, pictures are looked at this far apart.
+const WATCH: gst::ClockTime = gst::ClockTime::from_mseconds(500);
 
 /// What was decoded so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,7 +102,7 @@ impl ElasticDecode {
         let limits = Limits {
             max_gop_ns: nanos(settings.max_gop),
             max_bytes: settings.max_kept_bytes,
-            look_ns: LOOK.nseconds(),
+            look_ns: nanos(settings.look),
             stand_ns: nanos(settings.stand),
         };
         Arc::new(Self {
@@ -359,7 +364,7 @@ impl Inner {
     /// Looks at a picture that is shown while everything is decoded.
     fn watch(&mut self, picture: &gst::Buffer) {
         let Some(pts) = picture.pts() else { return self.gate.set_calm(false) };
-        if self.looked_at.is_some_and(|last| (last..last + LOOK).contains(&pts)) {
+        if self.looked_at.is_some_and(|last| (last..last + WATCH).contains(&pts)) {
             return;
         }
         self.looked_at = Some(pts);
