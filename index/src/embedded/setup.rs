@@ -15,7 +15,7 @@ use crate::Collection;
 
 /// A filter that leaves fewer KiB of vectors than this is answered by comparing all of them: below,
 /// that is quicker than walking a graph most of whose clips are filtered out.
-const EXACT_BELOW_KIB: usize = 16 << 10;
+const EXACT_BELOW_KIB: usize = 64 << 10;
 
 /// How many times wider the beam is where a filter is given: clips that it refuses are walked over
 /// as well.

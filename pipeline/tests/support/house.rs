@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -116,6 +117,7 @@ impl House {
 
     /// Follows the topic from now on, and remembers nothing of it.
     pub(crate) fn forget(&self) {
+        MOST_LOGGED.store(0, Ordering::Relaxed);
         let topic = self.topic.clone();
         tokio::spawn(async move {
             let mut follower = topic.follow().await.unwrap();
@@ -305,6 +307,9 @@ pub(crate) struct Log;
 
 static LOGGED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
+/// In bytes: enough for every test but those that count what a process holds.
+static MOST_LOGGED: AtomicUsize = AtomicUsize::new(8 << 20);
+
 impl Log {
     fn capture() {
         let subscriber = tracing_subscriber::fmt()
@@ -323,8 +328,7 @@ impl Log {
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let mut logged = LOGGED.lock().unwrap();
-        // Enough for every test but those that run for hours.
-        if logged.len() < 8 << 20 {
+        if logged.len() < MOST_LOGGED.load(Ordering::Relaxed) {
             logged.extend_from_slice(bytes);
         }
         Ok(bytes.len())
