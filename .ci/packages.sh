@@ -10,9 +10,10 @@ RUN_PACKAGES=(
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
   glib-networking fonts-noto-color-emoji
 )
-# Only tests and benchmarks use these. procps brings `kill`; VLC is the second RTSP server.
+# Only tests and benchmarks use these. procps brings `kill`; VLC is the second RTSP server,
+# Python the second Kafka client.
 TEST_PACKAGES=(
-  gstreamer1.0-plugins-ugly libgstrtspserver-1.0-dev vlc-bin vlc-plugin-base ffmpeg procps
+  gstreamer1.0-plugins-ugly libgstrtspserver-1.0-dev vlc-bin vlc-plugin-base ffmpeg procps python3-venv
 )
 
 # install_packages NAME...: installs what is missing, or says how to.

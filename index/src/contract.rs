@@ -19,8 +19,7 @@ use footage_clip::{
 
 use crate::{
     Collection, Filter, FindClips as _, Index, IndexError, KeepClips as _, MediaRange, MemoryIndex,
-    Refusal,
-    UtcRange, With,
+    Refusal, UtcRange, With,
 };
 
 /// Makes one test of each promise, for the indexes that `$make(collection: Collection)` makes: a

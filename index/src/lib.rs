@@ -36,8 +36,8 @@ pub use filter::{Filter, MediaRange, UtcRange};
 pub use ledger::{Closing, KnownFile, Ledger, LedgerError};
 pub use memory::MemoryIndex;
 pub use opening::OPENING_THREAD;
-pub use server::{ApiKey, Quantization, ServerIndex, ServerSettings};
 pub use remove::{RemoveError, Removed, finish_removals, remove_source};
+pub use server::{ApiKey, Quantization, ServerIndex, ServerSettings};
 
 /// Takes clips in.
 #[async_trait]

@@ -1,10 +1,10 @@
 //! Clips on a server. The promises of every index are tried against the server at
-//! `FOOTAGE_TEST_QDRANT_URL`, which is to be empty, where that is set, and else against
+//! `FOOTAGE_TEST_QDRANT_URL` where that is set, in collections of their own, and else against
 //! `footage-qdrant-server`: the same client, protocol and engine, but not a Qdrant server.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[expect(unreachable_pub, dead_code, reason = "other tests use this file as well, and more of it")]
+#[expect(unreachable_pub, reason = "other tests use this file as well")]
 #[path = "../../tests/support/qdrant.rs"]
 mod qdrant;
 
@@ -27,6 +27,7 @@ fn settings(url: &str) -> ServerSettings {
     ServerSettings {
         url: url.to_owned(),
         api_key: std::env::var("FOOTAGE_TEST_QDRANT_KEY").ok().map(ApiKey::new),
+        alias: "footage-clips".to_owned(),
         timeout: Duration::from_secs(10),
         shards: 1,
         replication: 1,
@@ -43,12 +44,10 @@ fn made(wanted: Collection) -> Pin<Box<dyn Future<Output = Fixture> + Send>> {
     static COLLECTIONS: AtomicU64 = AtomicU64::new(0);
     Box::pin(async move {
         if let Ok(url) = std::env::var("FOOTAGE_TEST_QDRANT_URL") {
-            let mut wanted = wanted;
             let number = COLLECTIONS.fetch_add(1, Ordering::Relaxed);
-            let started = std::process::id();
-            wanted.model.fingerprint =
-                Fingerprint::try_from(format!("{started:016x}{number:016x}")).unwrap();
-            let index = ServerIndex::open(&settings(&url), &wanted).await.unwrap();
+            let alias = format!("footage-test-{}-{number}", std::process::id());
+            let settings = ServerSettings { alias, ..settings(&url) };
+            let index = ServerIndex::open(&settings, &wanted).await.unwrap();
             return Fixture { index: Arc::new(index), guard: Box::new(()) };
         }
         let server = VectorServer::start(&[]);
@@ -89,10 +88,8 @@ async fn calls_that_fail_before_or_after_they_were_carried_out_are_made_again() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_asks_for_a_key_lets_in_who_has_it_and_the_key_is_not_shown() {
     let server = VectorServer::start(&["--api-key", "hunter2"]);
-    let with = |key: &str| ServerSettings {
-        api_key: Some(ApiKey::new(key)),
-        ..settings(server.url())
-    };
+    let with =
+        |key: &str| ServerSettings { api_key: Some(ApiKey::new(key)), ..settings(server.url()) };
     let wanted = collection(8);
     let error = ServerIndex::open(&with("wrong-key"), &wanted).await.unwrap_err().to_string();
     assert!(!error.contains("wrong-key") && error.contains("key"), "{error}");

@@ -207,9 +207,7 @@ fn take_refused(
 
 impl fmt::Debug for Indexer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Indexer")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Indexer").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 

@@ -16,9 +16,9 @@ use qdrant_client::qdrant::vector_input::Variant as Wanted;
 use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::{
     self as api, AliasDescription, ChangeAliases, CollectionConfig, CollectionExists,
-    CollectionExistsRequest, CollectionExistsResponse, CollectionInfo,
-    CollectionOperationResponse, CollectionParams, CountPoints, CountResponse, CountResult,
-    CreateCollection, CreateFieldIndexCollection, DeletePoints, Distance, GetCollectionInfoRequest,
+    CollectionExistsRequest, CollectionExistsResponse, CollectionInfo, CollectionOperationResponse,
+    CollectionParams, CountPoints, CountResponse, CountResult, CreateCollection,
+    CreateFieldIndexCollection, DeletePoints, Distance, GetCollectionInfoRequest,
     GetCollectionInfoResponse, GetPoints, GetResponse, ListAliasesRequest, ListAliasesResponse,
     PointsOperationResponse, QueryPoints, QueryResponse, RetrievedPoint, ScoredPoint, ScrollPoints,
     ScrollResponse, UpdateResult, UpdateStatus, UpsertPoints, VectorParams, VectorsConfig,
@@ -114,10 +114,8 @@ impl Shards {
         operation: UpdateOperation,
     ) -> Result<PointsOperationResponse, Status> {
         self.with_shard(name, |shard| shard.update(operation).map_err(internal)).await?;
-        let result = UpdateResult {
-            status: UpdateStatus::Completed.into(),
-            ..UpdateResult::default()
-        };
+        let result =
+            UpdateResult { status: UpdateStatus::Completed.into(), ..UpdateResult::default() };
         Ok(PointsOperationResponse { result: Some(result), ..PointsOperationResponse::default() })
     }
 }
@@ -172,11 +170,8 @@ impl Collections for Shards {
         let name = request.into_inner().collection_name;
         let size = self.state().dims.get(&name).copied();
         let size = size.ok_or_else(|| Status::not_found(format!("no collection `{name}`")))?;
-        let params = VectorParams {
-            size,
-            distance: Distance::Dot.into(),
-            ..VectorParams::default()
-        };
+        let params =
+            VectorParams { size, distance: Distance::Dot.into(), ..VectorParams::default() };
         let vectors = VectorsConfig { config: Some(Config::Params(params)) };
         let params =
             CollectionParams { vectors_config: Some(vectors), ..CollectionParams::default() };
@@ -352,7 +347,10 @@ impl Points for Shards {
         })
     }
 
-    async fn count(&self, request: Request<CountPoints>) -> Result<Response<CountResponse>, Status> {
+    async fn count(
+        &self,
+        request: Request<CountPoints>,
+    ) -> Result<Response<CountResponse>, Status> {
         let answer = self.faults.admit(&request)?;
         let request = request.into_inner();
         let count = CountRequest {
@@ -361,10 +359,14 @@ impl Points for Shards {
         };
         let call = |shard: &EdgeShard| shard.count(count).map_err(internal);
         let count = self.with_shard(&request.collection_name, call).await? as u64;
-        answer.give(CountResponse { result: Some(CountResult { count }), ..CountResponse::default() })
+        answer
+            .give(CountResponse { result: Some(CountResult { count }), ..CountResponse::default() })
     }
 
-    async fn query(&self, request: Request<QueryPoints>) -> Result<Response<QueryResponse>, Status> {
+    async fn query(
+        &self,
+        request: Request<QueryPoints>,
+    ) -> Result<Response<QueryResponse>, Status> {
         let answer = self.faults.admit(&request)?;
         let request = request.into_inner();
         if !request.prefetch.is_empty() || request.offset.is_some() || request.using.is_some() {

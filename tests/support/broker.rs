@@ -91,6 +91,8 @@ fn program() -> Option<PathBuf> {
         return Some(path.into());
     }
     assert!(std::env::var_os("CI").is_none(), "no broker to test with: ./test builds it in CI");
-    eprintln!("skipped: no broker to test with; `.ci/broker` builds it once, in a quarter of an hour");
+    eprintln!(
+        "skipped: no broker to test with; `.ci/broker` builds it once, in a quarter of an hour"
+    );
     None
 }

@@ -58,10 +58,10 @@ macro_rules! bounded_topic_contract {
 
 /// Makes an empty topic of a capacity.
 pub type Make<'a> = &'a (
-             dyn Fn(NonZeroUsize) -> Pin<Box<dyn Future<Output = Option<Arc<dyn Topic>>> + Send>>
-                 + Send
-                 + Sync
-         );
+        dyn Fn(NonZeroUsize) -> Pin<Box<dyn Future<Output = Option<Arc<dyn Topic>>> + Send>>
+            + Send
+            + Sync
+    );
 
 /// Several publishers at once do not mix up what one of them says.
 pub async fn messages_of_a_source_arrive_in_order(make: Make<'_>) {

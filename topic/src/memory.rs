@@ -183,7 +183,9 @@ mod tests {
 
     use super::*;
 
-    fn made(capacity: NonZeroUsize) -> Pin<Box<dyn Future<Output = Option<Arc<dyn Topic>>> + Send>> {
+    fn made(
+        capacity: NonZeroUsize,
+    ) -> Pin<Box<dyn Future<Output = Option<Arc<dyn Topic>>> + Send>> {
         Box::pin(async move { Some(Arc::new(MemoryTopic::new(capacity)) as Arc<dyn Topic>) })
     }
 

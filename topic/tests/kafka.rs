@@ -219,8 +219,7 @@ async fn what_cannot_be_read_lies_with_the_dead_letters_and_may_be_replayed() {
     let (name, dead) = (fresh("poisoned"), fresh("dead"));
     let dead_letters = DeadLetters::open(&settings, &spec(&dead), &name).await.unwrap();
     let topic = |group: &'static str| {
-        let (settings, name, dead_letters) =
-            (settings.clone(), name.clone(), dead_letters.clone());
+        let (settings, name, dead_letters) = (settings.clone(), name.clone(), dead_letters.clone());
         async move {
             let capacity = NonZeroUsize::new(10).unwrap();
             let dead_letters = Some(dead_letters);
@@ -229,10 +228,8 @@ async fn what_cannot_be_read_lies_with_the_dead_letters_and_may_be_replayed() {
     };
     let topic = topic("tests").await;
     topic.publish(message("gate", 0)).await.unwrap();
-    let poison: [&[u8]; 2] = [
-        b"\xff\x00 no record",
-        br#"{"v":9,"source_id":"gate","span":{"start_ns":5,"end_ns":6}}"#,
-    ];
+    let poison: [&[u8]; 2] =
+        [b"\xff\x00 no record", br#"{"v":9,"source_id":"gate","span":{"start_ns":5,"end_ns":6}}"#];
     let producer: rdkafka::producer::FutureProducer = rdkafka::ClientConfig::new()
         .set("bootstrap.servers", broker.address())
         .set("enable.metrics.push", "false")

@@ -1,9 +1,9 @@
 //! Clips on a Qdrant server, or a cluster of them, over gRPC: what many processes keep into and find
 //! in together.
 //!
-//! A collection per model, called `footage-clips-` and the model's fingerprint, with payload indexes
-//! made before any clip. The alias `footage-clips` says which model's clips are the ones to read:
-//! opening another model's to read fails. Every call is safe to repeat, since clips are kept and
+//! A collection per model, called by an alias and the model's fingerprint, with payload indexes made
+//! before any clip. The alias itself says which model's clips are the ones to read: opening another
+//! model's to read fails. Every call is safe to repeat, since clips are kept and
 //! removed by what they are: where the server is away, or does not answer in time, a call is tried
 //! again a few times, and then [`IndexError::Failed`].
 //!
@@ -24,9 +24,9 @@ use async_trait::async_trait;
 use footage_clip::{ClipId, ClipRecord, Embedding, ModelRef, SourceId};
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{
-    Condition, CountPointsBuilder, DeletePointsBuilder, GetPointsBuilder,
-    PayloadExcludeSelector, PayloadIncludeSelector, PointsIdsList, Query, QueryPointsBuilder,
-    ScrollPointsBuilder, UpsertPointsBuilder,
+    Condition, CountPointsBuilder, DeletePointsBuilder, GetPointsBuilder, PayloadExcludeSelector,
+    PayloadIncludeSelector, PointsIdsList, Query, QueryPointsBuilder, ScrollPointsBuilder,
+    UpsertPointsBuilder,
 };
 
 use self::retry::retried;
@@ -48,6 +48,8 @@ pub struct ServerSettings {
     pub url: String,
     /// Its key, where it asks for one.
     pub api_key: Option<ApiKey>,
+    /// The alias, and what the names of collections begin with.
+    pub alias: String,
     /// Longest time a call may take.
     pub timeout: Duration,
     /// Shards of a new collection.
@@ -127,10 +129,7 @@ impl ServerIndex {
         Ok(index)
     }
 
-    fn connected(
-        settings: &ServerSettings,
-        collection: &Collection,
-    ) -> Result<Self, IndexError> {
+    fn connected(settings: &ServerSettings, collection: &Collection) -> Result<Self, IndexError> {
         let at = PathBuf::from(&settings.url);
         let key = settings.api_key.as_ref().map(|key| key.0.clone());
         let client = Qdrant::from_url(&settings.url)
@@ -149,7 +148,7 @@ impl ServerIndex {
         Ok(Self {
             client: Arc::new(client),
             collection: collection.clone(),
-            name: setup::name_of(collection),
+            name: setup::name_of(settings, collection),
             at,
             settings: settings.clone(),
         })
@@ -207,8 +206,7 @@ impl KeepClips for ServerIndex {
             IndexError::Failed { doing: "keeping clips", at: self.at.clone(), cause }
         })?;
         for points in points.chunks(MOST_AT_ONCE) {
-            let request =
-                UpsertPointsBuilder::new(&self.name, points.to_vec()).wait(true).build();
+            let request = UpsertPointsBuilder::new(&self.name, points.to_vec()).wait(true).build();
             let upsert = || self.client.upsert_points(request.clone());
             retried("keeping clips", &self.at, upsert).await?;
         }
@@ -224,8 +222,7 @@ impl KeepClips for ServerIndex {
         let filter = Filter::of_source(source_id.clone());
         let Some(filter) = convert::to_filter(&filter) else { return Ok(0) };
         let removed = self.count_of(Some(filter.clone())).await?;
-        let request =
-            DeletePointsBuilder::new(&self.name).points(filter).wait(true).build();
+        let request = DeletePointsBuilder::new(&self.name).points(filter).wait(true).build();
         let delete = || self.client.delete_points(request.clone());
         retried("removing a source", &self.at, delete).await?;
         Ok(removed)
@@ -237,8 +234,7 @@ impl KeepClips for ServerIndex {
         let mut from = None;
         loop {
             let filter = convert::ending_by(source_id, end_ns);
-            let page =
-                self.page(doing, filter, from, MOST_AT_ONCE, vec![END.to_owned()]).await?;
+            let page = self.page(doing, filter, from, MOST_AT_ONCE, vec![END.to_owned()]).await?;
             let mut ids = Vec::with_capacity(page.result.len());
             for point in page.result {
                 let fields = convert::fields(point.payload);

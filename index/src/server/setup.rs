@@ -13,15 +13,12 @@ use super::{Quantization, ServerIndex, ServerSettings};
 use crate::payload::{SOURCE, TIMES};
 use crate::{Collection, IndexError};
 
-/// Whose clips are read.
-const ALIAS: &str = "footage-clips";
-
 /// For each hit asked for, so many clips are found by their rounded vectors and compared again.
 const COMPARED_AGAIN: f64 = 3.0;
 
 /// What a collection is called on a server.
-pub(super) fn name_of(collection: &Collection) -> String {
-    format!("{ALIAS}-{}", collection.model.fingerprint.as_str())
+pub(super) fn name_of(settings: &ServerSettings, collection: &Collection) -> String {
+    format!("{}-{}", settings.alias, collection.model.fingerprint.as_str())
 }
 
 /// Makes the collection where there is none, its payload indexes, and the alias where there is none.
@@ -39,7 +36,7 @@ pub(super) async fn make(index: &ServerIndex) -> Result<(), IndexError> {
     create_payload_indexes(index).await?;
     if reads_from(index).await?.is_none() {
         let made = retried("naming the collection", &index.at, || {
-            index.client.create_alias(CreateAliasBuilder::new(&index.name, ALIAS))
+            index.client.create_alias(CreateAliasBuilder::new(&index.name, &index.settings.alias))
         });
         if let Err(error) = made.await
             && reads_from(index).await?.is_none()
@@ -58,7 +55,8 @@ pub(super) async fn check(index: &ServerIndex) -> Result<(), IndexError> {
         let wanted = &index.collection.model;
         let found = held.rsplit('-').next().unwrap_or_default().to_owned();
         let found = found.try_into().map_err(|_| {
-            index.damaged(format!("the alias {ALIAS} is of {held}, which is not ours"))
+            let alias = &index.settings.alias;
+            index.damaged(format!("the alias {alias} is of {held}, which is not ours"))
         })?;
         return Err(IndexError::OtherModel {
             at: index.at.clone(),
@@ -85,8 +83,7 @@ async fn check_dimension(index: &ServerIndex) -> Result<(), IndexError> {
 /// Values in each vector of the collection; none where it is not there.
 async fn dimension(index: &ServerIndex) -> Result<Option<u64>, IndexError> {
     let doing = "looking at the collection";
-    let there =
-        retried(doing, &index.at, || index.client.collection_exists(&index.name)).await?;
+    let there = retried(doing, &index.at, || index.client.collection_exists(&index.name)).await?;
     if !there {
         return Ok(None);
     }
@@ -102,7 +99,7 @@ async fn dimension(index: &ServerIndex) -> Result<Option<u64>, IndexError> {
 async fn reads_from(index: &ServerIndex) -> Result<Option<String>, IndexError> {
     let listed =
         retried("looking at the aliases", &index.at, || index.client.list_aliases()).await?;
-    let of_ours = listed.aliases.into_iter().find(|alias| alias.alias_name == ALIAS);
+    let of_ours = listed.aliases.into_iter().find(|alias| alias.alias_name == index.settings.alias);
     Ok(of_ours.map(|alias| alias.collection_name))
 }
 

@@ -1,10 +1,10 @@
 //! librdkafka's clients, set up.
 
+use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, StreamConsumer};
 use rdkafka::error::KafkaError as Raw;
 use rdkafka::producer::FutureProducer;
-use rdkafka::ClientContext;
 
 use super::KafkaSettings;
 use super::group::Group;

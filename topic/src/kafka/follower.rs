@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::{sleep, timeout};
 
 use super::group::{Group, Held, Verdict};
-use super::{Followed, KIND, RawMessage, Shared, connect, locked};
+use super::{Followed, RawMessage, Shared, connect, locked};
 use crate::wire::About;
 use crate::{Delivery, Follow, FollowError, Position, TopicMessage};
 
@@ -157,7 +157,11 @@ impl KafkaFollower {
                     | Code::UnknownPartition
                     | Code::State,
                 )) => {
-                    tracing::info!(partition, offset, "not committed: the group goes on without us");
+                    tracing::info!(
+                        partition,
+                        offset,
+                        "not committed: the group goes on without us"
+                    );
                     self.owed.remove(&partition);
                     return Ok(());
                 }
@@ -206,7 +210,7 @@ impl Follow for KafkaFollower {
             if !locked(&self.group.held).delivered(raw.partition, raw.offset) {
                 continue;
             }
-            match TopicMessage::from_json(raw.header(KIND), &raw.payload) {
+            match TopicMessage::of(&raw) {
                 Ok(message) => {
                     let position = Position { partition: raw.partition, offset: raw.offset };
                     return Ok(Some(Delivery { position, message }));

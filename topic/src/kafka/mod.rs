@@ -47,7 +47,7 @@ pub use self::dead_letter::{DeadLetter, DeadLetters, replay};
 use self::follower::KafkaFollower;
 pub use self::reader::{KafkaReader, RawMessage};
 pub use self::settings::{KafkaError, KafkaSecurity, KafkaSettings, Password};
-pub use self::shares::{Given, Shares};
+pub use self::shares::{Given, Shares, put};
 use crate::{Follow, FollowError, PublishError, Topic, TopicMessage};
 
 /// The header that names a message's kind.

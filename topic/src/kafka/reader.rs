@@ -8,9 +8,9 @@ use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::KafkaSettings;
 use super::connect::{self, Told};
 use super::settings::KafkaError;
-use super::KafkaSettings;
 
 /// How long the cluster may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);

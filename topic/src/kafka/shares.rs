@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::producer::FutureRecord;
+use rdkafka::util::Timeout;
 use tokio::time::{sleep, timeout};
 
 use super::group::{Change, Group};
 use super::settings::KafkaError;
-use super::{KafkaSettings, RawMessage, connect, locked};
+use super::{KafkaSettings, RawMessage, TopicSpec, admin, connect, locked};
 
 /// How often changes of what is ours are looked for while nothing else comes.
 const LOOK: Duration = Duration::from_millis(200);
@@ -33,11 +35,16 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Joins `group`, whose members share `topic`.
-    pub fn join(settings: &KafkaSettings, topic: &str, group: &str) -> Result<Self, KafkaError> {
+    /// Joins `group`, whose members share a topic. Makes the topic where there is none.
+    pub async fn join(
+        settings: &KafkaSettings,
+        topic: &TopicSpec,
+        group: &str,
+    ) -> Result<Self, KafkaError> {
+        admin::ensure(settings, topic).await?;
         let context = Group::default();
         let consumer = connect::member(settings, group, context.clone())?;
-        let joined = consumer.subscribe(&[topic]);
+        let joined = consumer.subscribe(&[&topic.name]);
         joined.map_err(|error| KafkaError::of("joining a group", error))?;
         Ok(Self { consumer: Some(Arc::new(consumer)), group: context })
     }
@@ -57,8 +64,7 @@ impl Shares {
         match timeout(LOOK, consumer.recv()).await.ok()? {
             Ok(message) => {
                 let message = RawMessage::of(&message);
-                let is_ours =
-                    locked(&self.group.held).delivered(message.partition, message.offset);
+                let is_ours = locked(&self.group.held).delivered(message.partition, message.offset);
                 is_ours.then_some(Given::Message(message))
             }
             Err(error) => {
@@ -88,6 +94,25 @@ impl Shares {
             drop(tokio::task::spawn_blocking(move || drop(consumer)).await);
         }
     }
+}
+
+/// Puts the newest message of a key into a topic, which is made where there is none; without a payload
+/// the key is taken away.
+pub async fn put(
+    settings: &KafkaSettings,
+    topic: &TopicSpec,
+    key: &str,
+    payload: Option<&[u8]>,
+) -> Result<(), KafkaError> {
+    admin::ensure(settings, topic).await?;
+    let producer = connect::producer(settings)?;
+    let record: FutureRecord<'_, str, [u8]> = FutureRecord::to(&topic.name).key(key);
+    let record = match payload {
+        Some(payload) => record.payload(payload),
+        None => record,
+    };
+    let sent = producer.send(record, Timeout::Never).await;
+    sent.map(drop).map_err(|(error, _)| KafkaError::of("publishing", error))
 }
 
 impl fmt::Debug for Shares {
