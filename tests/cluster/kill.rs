@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use footage_clip::{ClipId, ClipState, LostReason};
+use footage_index::Collection;
 use footage_index::contract::{clips, collection, direction};
 use footage_tests::{footage, run_well};
 use footage_topic::{KafkaTopic, Topic as _, TopicMessage, put};
@@ -14,7 +15,7 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::site::{PATIENCE, Site};
 
 const SOURCES: [&str; 4] = ["gate", "yard", "hall", "roof"];
-const CLIPS: u64 = 3000;
+const CLIPS: u64 = 4000;
 const KILLS: usize = 4;
 
 /// The bundled model, as records name it.
@@ -23,6 +24,15 @@ fn bundled() -> (String, usize) {
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     let fingerprint = listed["fingerprint"].as_str().unwrap().to_owned();
     (fingerprint, listed["dim"].as_u64().unwrap() as usize)
+}
+
+/// Clips in the index.
+async fn held(site: &Site, collection: &Collection) -> usize {
+    let mut held = 0;
+    for source in SOURCES {
+        held += site.indexed(collection, source).await.len();
+    }
+    held
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,14 +46,9 @@ async fn no_clip_is_lost_or_invented_when_the_indexer_is_killed_under_load() {
     let mut collection = collection(dim);
     collection.model.fingerprint = fingerprint.try_into().unwrap();
 
-    let topic = KafkaTopic::open(
-        &site.kafka(),
-        &Site::topic("footage.clips.v1"),
-        "footage-indexer",
-        NonZeroUsize::new(256).unwrap(),
-        None,
-    );
-    let topic = topic.await.unwrap();
+    let (kafka, spec) = (site.kafka(), Site::topic("footage.clips.v1"));
+    let capacity = NonZeroUsize::new(256).unwrap();
+    let topic = KafkaTopic::open(&kafka, &spec, "footage-indexer", capacity, None).await.unwrap();
     let mut sent: BTreeMap<&str, BTreeSet<ClipId>> = BTreeMap::new();
     let mut load = Vec::new();
     let mut wrong = BTreeSet::new();
@@ -74,11 +79,17 @@ async fn no_clip_is_lost_or_invented_when_the_indexer_is_killed_under_load() {
         }
     });
     for _ in 0..KILLS {
-        tokio::time::sleep(Duration::from_millis(chance.random_range(300..3000))).await;
+        // Each one dies at work, and not while it waits for the partitions of the one before.
+        let before = held(&site, &collection).await;
+        let began = Instant::now();
+        while held(&site, &collection).await == before {
+            assert!(began.elapsed() < PATIENCE, "nothing is indexed\n{}", site.told());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(chance.random_range(0..300))).await;
         site.kill("indexer");
         site.start("indexer", "indexer");
     }
-    // Half an hour is not needed to see that it is alive: it becomes ready, and takes what is there.
     site.ready("indexer");
     loading.await.unwrap();
 
