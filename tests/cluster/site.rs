@@ -80,7 +80,7 @@ impl Site {
         let log = fs_err::OpenOptions::new();
         let log = log.clone().create(true).append(true).open(self.path(&format!("{name}.log")));
         let process = self
-            .command(name, &["run", role, "-v", "--set", &format!("metrics.listen={free}")])
+            .command(name, &["run", role, "-vv", "--set", &format!("metrics.listen={free}")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.unwrap().into_file())
@@ -102,9 +102,10 @@ impl Site {
 
     /// What a role tells Prometheus.
     pub(crate) fn metrics(&self, name: &str) -> String {
-        let (status, text) = get(&self.roles[name].monitors, "/metrics").unwrap();
-        assert_eq!(status, 200);
-        text
+        until(&format!("metrics of {name}"), || {
+            let (status, text) = get(&self.roles[name].monitors, "/metrics")?;
+            (status == 200).then_some(text)
+        })
     }
 
     /// Ends a role at once, as a crash would.
