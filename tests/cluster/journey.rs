@@ -10,8 +10,9 @@ use crate::site::{Site, until};
 async fn what_a_camera_shows_is_found_through_the_roles_and_moves_when_a_pipeline_dies() {
     let Some(mut site) = Site::new() else { return };
     render(&site.path("videos"), 3, 1, 20);
-    let video = fs_err::read_dir(site.path("videos")).unwrap().map(|entry| entry.unwrap().path());
-    let video = video.filter(|path| path.extension().is_some_and(|e| e == "mp4")).next().unwrap();
+    let mut videos =
+        fs_err::read_dir(site.path("videos")).unwrap().map(|entry| entry.unwrap().path());
+    let video = videos.find(|path| path.extension().is_some_and(|e| e == "mp4")).unwrap();
     site.start("pipeline", "pipeline");
     site.start("indexer", "indexer");
     site.start("search", "search");

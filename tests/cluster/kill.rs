@@ -15,7 +15,7 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::site::{PATIENCE, Site};
 
 const SOURCES: [&str; 4] = ["gate", "yard", "hall", "roof"];
-const CLIPS: u64 = 4000;
+const CLIPS: u64 = 3000;
 const KILLS: usize = 4;
 
 /// The bundled model, as records name it.

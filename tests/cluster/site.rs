@@ -77,10 +77,10 @@ impl Site {
     /// Starts a role under a name, and does not wait for it.
     pub(crate) fn start(&mut self, name: &'static str, role: &str) {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let log = fs_err::OpenOptions::new();
-        let log = log.clone().create(true).append(true).open(self.path(&format!("{name}.log")));
+        let mut log = fs_err::OpenOptions::new();
+        let log = log.create(true).append(true).open(self.path(&format!("{name}.log")));
         let process = self
-            .command(name, &["run", role, "-vv", "--set", &format!("metrics.listen={free}")])
+            .command(name, &["run", role, "-v", "--set", &format!("metrics.listen={free}")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.unwrap().into_file())

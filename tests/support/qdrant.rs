@@ -71,9 +71,8 @@ fn launched(folder: &Path, listen: &str, arguments: &[&str]) -> (Child, String) 
 
 fn program() -> PathBuf {
     let tests = std::env::current_exe().unwrap_or_default();
-    let built = tests.ancestors().map(|folder| folder.join("footage-qdrant-server"));
-    let built = built.filter(|path| path.is_file()).next();
-    built.unwrap_or_else(|| {
+    let mut built = tests.ancestors().map(|folder| folder.join("footage-qdrant-server"));
+    built.find(|path| path.is_file()).unwrap_or_else(|| {
         panic!("no `footage-qdrant-server` beside {}: build it first", tests.display())
     })
 }

@@ -12,7 +12,6 @@ use qdrant_client::qdrant::{
 };
 use serde_json::Map;
 
-use super::range;
 use crate::payload::{self, END, SOURCE};
 use crate::{Filter, StoredClip};
 
@@ -74,7 +73,7 @@ fn of_sources(sources: &[SourceId]) -> Condition {
 /// Accepts every clip of a source that ends by `end_ns`, and perhaps some that end up to 2 us later.
 pub(super) fn ending_by(source_id: &SourceId, end_ns: u64) -> ServerFilter {
     let by = Range { lte: Some(end_ns.saturating_add(1024) as f64), ..Range::default() };
-    ServerFilter::must([of_sources(std::slice::from_ref(source_id)), range(END, by)])
+    ServerFilter::must([of_sources(std::slice::from_ref(source_id)), Condition::range(END, by)])
 }
 
 /// A filter in the server's terms; none where it accepts everything.
@@ -86,13 +85,13 @@ pub(super) fn to_filter(filter: &Filter) -> Option<ServerFilter> {
     let before = |bound: f64| Range { lt: Some(bound), ..Range::default() };
     let after = |bound: f64| Range { gt: Some(bound), ..Range::default() };
     if let Some(media) = filter.media {
-        must.extend(media.to_ns.map(|to| range("start_ns", before(to as f64))));
-        must.extend(media.from_ns.map(|from| range(END, after(from as f64))));
+        must.extend(media.to_ns.map(|to| Condition::range("start_ns", before(to as f64))));
+        must.extend(media.from_ns.map(|from| Condition::range(END, after(from as f64))));
     }
     if let Some(utc) = filter.utc {
         let (from, to) = (utc.from_us.unwrap_or(i64::MIN), utc.to_us.unwrap_or(i64::MAX));
-        must.push(range("utc_start_us", before(to as f64)));
-        must.push(range("utc_end_us", after(from as f64)));
+        must.push(Condition::range("utc_start_us", before(to as f64)));
+        must.push(Condition::range("utc_end_us", after(from as f64)));
     }
     (!must.is_empty()).then(|| ServerFilter::must(must))
 }

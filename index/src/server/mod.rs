@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use footage_clip::{ClipId, ClipRecord, Embedding, ModelRef, SourceId};
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{
-    Condition, CountPointsBuilder, DeletePointsBuilder, GetPointsBuilder, PayloadExcludeSelector,
+    CountPointsBuilder, DeletePointsBuilder, GetPointsBuilder, PayloadExcludeSelector,
     PayloadIncludeSelector, PointsIdsList, Query, QueryPointsBuilder, ScrollPointsBuilder,
     UpsertPointsBuilder,
 };
@@ -377,11 +377,6 @@ impl FindClips for ServerIndex {
         }
         Ok(ids)
     }
-}
-
-/// A condition on a field by its range.
-fn range(field: &str, range: qdrant_client::qdrant::Range) -> Condition {
-    Condition::range(field, range)
 }
 
 impl fmt::Debug for ServerIndex {

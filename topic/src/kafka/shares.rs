@@ -79,11 +79,11 @@ impl Shares {
     fn taken(&self) -> Option<i32> {
         let mut held = locked(&self.group.held);
         held.changes.retain(|change| matches!(change, Change::Taken(_)));
-        match held.changes.is_empty() {
-            true => None,
-            false => match held.changes.remove(0) {
-                Change::Taken(partition) | Change::Given(partition) => Some(partition),
-            },
+        if held.changes.is_empty() {
+            return None;
+        }
+        match held.changes.remove(0) {
+            Change::Taken(partition) | Change::Given(partition) => Some(partition),
         }
     }
 
