@@ -3,16 +3,17 @@
 # Every name is known to Debian 12 and to Ubuntu 24.04. No crate needs clang or cmake. What every
 # installation of either has (bash, coreutils, grep, util-linux) is not named; git and Rust are yours.
 
-# To build and to run. glib-networking is TLS for cameras.
+# To build and to run. glib-networking is TLS for cameras, libssl-dev TLS for Kafka.
 RUN_PACKAGES=(
-  ca-certificates pkg-config build-essential
+  ca-certificates pkg-config build-essential libssl-dev
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
   glib-networking fonts-noto-color-emoji
 )
-# Only tests and benchmarks use these. procps brings `kill`; VLC is the second RTSP server.
+# Only tests and benchmarks use these. procps brings `kill`; VLC is the second RTSP server,
+# Python the second Kafka client.
 TEST_PACKAGES=(
-  gstreamer1.0-plugins-ugly libgstrtspserver-1.0-dev vlc-bin vlc-plugin-base ffmpeg procps
+  gstreamer1.0-plugins-ugly libgstrtspserver-1.0-dev vlc-bin vlc-plugin-base ffmpeg procps python3-venv
 )
 
 # install_packages NAME...: installs what is missing, or says how to.

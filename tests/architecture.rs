@@ -17,6 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("search", &["clip", "model", "index"]),
     ("synth", &[]),
     ("rtsp-server", &[]),
+    ("qdrant-server", &[]),
     (
         "app",
         &["clip", "model", "plugins", "topic", "index", "pipeline", "indexer", "search", "synth"],
@@ -30,11 +31,13 @@ const IN_TESTS: &[(&str, &[&str])] = &[("model", &["synth"]), ("pipeline", &["sy
 /// Crates that only the rooms beside them may know.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("candle-core", &["model", "app"]),
-    ("qdrant-edge", &["index"]),
+    ("qdrant-edge", &["index", "qdrant-server"]),
+    ("qdrant-client", &["index", "qdrant-server"]),
+    ("rdkafka", &["topic"]),
     ("redb", &["index"]),
     ("gst", &["plugins", "pipeline", "synth", "rtsp-server", "app"]),
-    ("tokio", &["topic", "index", "pipeline", "indexer", "app"]),
-    ("clap", &["rtsp-server", "app"]),
+    ("tokio", &["topic", "index", "pipeline", "indexer", "qdrant-server", "app"]),
+    ("clap", &["rtsp-server", "qdrant-server", "app"]),
 ];
 
 type Dependencies = BTreeMap<String, BTreeSet<String>>;

@@ -19,6 +19,7 @@ const COMMANDS: &[(&str, Option<&str>)] = &[
     ("mkfifo", None),
     ("mkfs.ext4", None),
     ("mount", None),
+    ("python3", Some("python3-venv")),
     ("setpriv", None),
     ("sh", None),
     ("umount", None),

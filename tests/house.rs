@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "support/broker.rs"]
+pub mod broker;
+#[path = "support/qdrant.rs"]
+pub mod qdrant;
 #[path = "support/rtsp.rs"]
 pub mod rtsp;
 #[path = "support/vlc.rs"]

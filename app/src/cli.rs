@@ -6,7 +6,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::compose::House;
 use crate::outcome::Outcome;
-use crate::verbs::{config, coverage, doctor, embed, index, model, search, source, synth, watch};
+use crate::verbs::{
+    config, coverage, dead_letter, doctor, embed, index, model, run, search, source, synth, watch,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,6 +69,8 @@ pub(crate) enum Verb {
     Embed(embed::Args),
     Model(model::Args),
     Synth(synth::Args),
+    Run(run::Args),
+    DeadLetter(dead_letter::Args),
     Doctor(doctor::Args),
     Config(config::Args),
 }
@@ -91,6 +95,8 @@ impl Verb {
             Self::Embed(args) => embed::run(&args, house),
             Self::Model(args) => model::run(args, house),
             Self::Synth(args) => synth::run(&args),
+            Self::Run(args) => run::run(&args, house),
+            Self::DeadLetter(args) => dead_letter::run(args, house),
             Self::Doctor(args) => doctor::run(&args, house),
             Self::Config(args) => config::run(&args, house),
         }

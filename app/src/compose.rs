@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use candle_core::Device;
 use footage_clip::{ModelRef, SourceId, SourceKind, SourceRecord, UtcStart};
 use footage_index::{
-    Collection, EmbeddedIndex, EmbeddedSettings, Filter, FindClips as _, IndexError, Ledger, With,
+    Collection, EmbeddedIndex, EmbeddedSettings, Filter, FindClips, IndexError, Ledger, With,
     finish_removals,
 };
 use footage_model::Model;
@@ -26,10 +26,10 @@ pub(crate) struct House {
     pub restate: Restate,
 }
 
-/// An index with its ledger, which this process alone has open.
+/// An index with a ledger: of a data directory, which this process alone has open, or of a cluster.
 #[derive(Debug)]
-pub(crate) struct Store {
-    pub index: EmbeddedIndex,
+pub(crate) struct Store<I = EmbeddedIndex> {
+    pub index: I,
     pub ledger: Ledger,
 }
 
@@ -130,7 +130,9 @@ impl Store {
         }
         Ok(store)
     }
+}
 
+impl<I: FindClips> Store<I> {
     /// What became of that part of sources which `filter` leaves; with the wall-clock time of a
     /// file's origin where that is asked about and known.
     pub(crate) async fn known(

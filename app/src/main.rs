@@ -2,6 +2,7 @@
 
 mod bundled;
 mod cli;
+mod cluster;
 mod compose;
 mod instance;
 mod logging;

@@ -18,8 +18,8 @@ use footage_clip::{
 };
 
 use crate::{
-    Collection, Filter, FindClips, IndexError, KeepClips, MediaRange, MemoryIndex, Refusal,
-    UtcRange, With,
+    Collection, Filter, FindClips as _, Index, IndexError, KeepClips as _, MediaRange, MemoryIndex,
+    Refusal, UtcRange, With,
 };
 
 /// Makes one test of each promise, for the indexes that `$make(collection: Collection)` makes: a
@@ -49,11 +49,6 @@ macro_rules! index_contract {
         }
     )*};
 }
-
-/// What both doors of an index open on.
-pub trait Index: KeepClips + FindClips {}
-
-impl<I: KeepClips + FindClips> Index for I {}
 
 /// An index to be tested, and what must outlive it.
 pub struct Fixture {

@@ -1,8 +1,8 @@
-//! Where clips rest: Qdrant's engine in process, and its exact in-memory twin.
+//! Where clips rest: Qdrant's engine in process, a Qdrant server, and their exact in-memory twin.
 //!
 //! Clips go in through [`KeepClips`] and come out through [`FindClips`]. [`EmbeddedIndex`] keeps
-//! them in a folder, [`MemoryIndex`] holds them in memory and compares every one: the yardstick.
-//! [`contract`] holds the promises that both keep. The [`Ledger`] beside an index says what became
+//! them in a folder, [`ServerIndex`] on a Qdrant server, [`MemoryIndex`] holds them in memory and compares every one: the yardstick.
+//! [`contract`] holds the promises that all keep. The [`Ledger`] beside an index says what became
 //! of every clip of every source, and marks nothing as indexed before the index has it on disk.
 //!
 //! On disk, below the data directory:
@@ -22,7 +22,9 @@ mod filter;
 mod ledger;
 mod memory;
 mod opening;
+mod payload;
 mod remove;
+mod server;
 
 use async_trait::async_trait;
 use footage_clip::{ClipId, ClipRecord, Embedding, MediaRef, ModelRef, SourceId, Span, WindowSpec};
@@ -35,6 +37,7 @@ pub use ledger::{Closing, KnownFile, Ledger, LedgerError};
 pub use memory::MemoryIndex;
 pub use opening::OPENING_THREAD;
 pub use remove::{RemoveError, Removed, finish_removals, remove_source};
+pub use server::{ApiKey, Quantization, ServerIndex, ServerSettings};
 
 /// Takes clips in.
 #[async_trait]
@@ -90,6 +93,11 @@ pub trait FindClips: Send + Sync {
         limit: usize,
     ) -> Result<Vec<ClipId>, IndexError>;
 }
+
+/// What both doors of an index open on.
+pub trait Index: KeepClips + FindClips {}
+
+impl<I: KeepClips + FindClips> Index for I {}
 
 /// A clip found.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,16 +2,18 @@
 //!
 //! An [`Indexer`] follows a topic until it is closed and drained. Each batch goes through four
 //! steps in this order: keep its clips in the index, flush the index, enter the clips in the
-//! ledger, commit the topic's position. After a crash between any two of them, the batch is
+//! [`Accounts`], which are a ledger or a topic that ledgers are filled from, commit the topic's position. After a crash between any two of them, the batch is
 //! delivered again and does no harm, since clips are kept by an id that follows from what they
 //! show. So every clip accepted by the topic ends in the index once, or in the ledger as lost.
 //!
-//! A clip that the index refuses is entered as lost, and the rest of its batch is kept. A failure
+//! A clip that the index refuses is put with the dead letters, where there are any, and entered as
+//! lost; the rest of its batch is kept. A failure
 //! that may pass is tried again with growing pauses; one that stays, or a full disk, ends the
 //! run with an error, and what was not committed waits in the topic.
 //!
 //! [`Retention`] takes out again what is too old, or too much.
 
+mod accounts;
 mod batch;
 mod progress;
 mod retention;
@@ -23,11 +25,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use footage_clip::{ClipRecord, ClipState, CoverageRecord, LostReason};
-use footage_index::{IndexError, KeepClips, Ledger, LedgerError};
-use footage_topic::{Follow, FollowError};
+use footage_index::{IndexError, KeepClips, LedgerError};
+use footage_topic::{Bury, Follow, FollowError, PublishError};
 use tokio::sync::watch;
 use tracing::warn;
 
+pub use accounts::{Accounts, Announced, Entry};
 use batch::Batch;
 pub use progress::{Progress, SourceProgress};
 pub use retention::{
@@ -84,23 +87,39 @@ pub enum IndexerError {
     /// The topic failed.
     #[error("clips cannot be followed: {0}")]
     Topic(#[from] FollowError),
+    /// What became of clips cannot be told, or refused ones cannot be put away.
+    #[error("clips cannot be told of: {0}")]
+    Announce(#[from] PublishError),
     /// A call was given up by the runtime.
     #[error("indexing was interrupted: {0}")]
     Interrupted(String),
 }
 
-/// Brings what a topic holds into an index and its ledger.
+/// Brings what a topic holds into an index and its accounts.
 pub struct Indexer {
     index: Arc<dyn KeepClips>,
-    ledger: Ledger,
+    accounts: Box<dyn Accounts>,
+    dead_letters: Option<Arc<dyn Bury>>,
     settings: IndexerSettings,
     progress: watch::Sender<Progress>,
 }
 
 impl Indexer {
-    /// An indexer for one index and the ledger beside it.
-    pub fn new(index: Arc<dyn KeepClips>, ledger: Ledger, settings: IndexerSettings) -> Self {
-        Self { index, ledger, settings, progress: watch::Sender::default() }
+    /// An indexer for one index, and the ledger beside it or what else takes its accounts.
+    pub fn new(
+        index: Arc<dyn KeepClips>,
+        accounts: impl Accounts + 'static,
+        settings: IndexerSettings,
+    ) -> Self {
+        let accounts = Box::new(accounts);
+        let progress = watch::Sender::default();
+        Self { index, accounts, dead_letters: None, settings, progress }
+    }
+
+    /// Clips that the index refuses are put there.
+    #[must_use]
+    pub fn with_dead_letters(self, dead_letters: Arc<dyn Bury>) -> Self {
+        Self { dead_letters: Some(dead_letters), ..self }
     }
 
     /// Tells what was committed, by source, each time that more was.
@@ -137,12 +156,13 @@ impl Indexer {
         coverage.extend(
             refused.iter().map(|clip| coverage_of(clip, ClipState::Lost(LostReason::Refused))),
         );
-        let batch = self.enter(batch).await?;
-        for position in &batch.positions {
-            follower.commit(*position).await?;
+        let Batch { sources, runs, coverage, positions, .. } = batch;
+        let entry = self.accounts.enter(Entry { sources, runs, coverage }).await?;
+        for position in positions {
+            follower.commit(position).await?;
         }
         report.batches += 1;
-        self.progress.send_modify(|progress| progress.add(&batch.sources, &batch.coverage));
+        self.progress.send_modify(|progress| progress.add(&entry.sources, &entry.coverage));
         Ok(())
     }
 
@@ -152,22 +172,17 @@ impl Indexer {
         while !clips.is_empty() {
             match self.settings.retry.until_done("keep", || self.index.keep(clips)).await {
                 Ok(()) => break,
-                Err(error) => refused.push(take_refused(clips, error)?),
+                Err(error) => {
+                    let why = error.to_string();
+                    let clip = take_refused(clips, error)?;
+                    if let Some(dead_letters) = &self.dead_letters {
+                        accounts::bury(&**dead_letters, clip.clone().into(), &why).await?;
+                    }
+                    refused.push(clip);
+                }
             }
         }
         Ok(refused)
-    }
-
-    /// Entering is one transaction of the disk's, so it goes where blocking is allowed.
-    async fn enter(&self, batch: Batch) -> Result<Batch, IndexerError> {
-        let ledger = self.ledger.clone();
-        let entered = tokio::task::spawn_blocking(move || -> Result<Batch, LedgerError> {
-            ledger.enter_runs(&batch.runs)?;
-            ledger.enter(&batch.sources, &batch.coverage)?;
-            Ok(batch)
-        })
-        .await;
-        Ok(entered.map_err(|error| IndexerError::Interrupted(error.to_string()))??)
     }
 }
 
@@ -192,10 +207,7 @@ fn take_refused(
 
 impl fmt::Debug for Indexer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Indexer")
-            .field("ledger", &self.ledger)
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Indexer").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,38 +21,51 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a step is watched that must not end.
 const WATCHED: Duration = Duration::from_millis(150);
 
-/// Makes one test of each promise, for the topics that `$make(capacity: NonZeroUsize)` makes:
-/// a function to `Arc<dyn Topic>`.
+/// Makes one test of each promise, for the topics that `$make(capacity: NonZeroUsize)` makes: a
+/// function to a boxed future of an `Arc<dyn Topic>`, or of none where there is nothing to test with.
 #[macro_export]
 macro_rules! topic_contract {
     ($make:expr) => {
         $crate::topic_contract!(@each $make;
             messages_of_a_source_arrive_in_order,
+            messages_published_together_arrive_in_order,
             what_is_accepted_arrives_exactly_as_published,
-            a_full_topic_makes_publishers_wait_until_there_is_a_commit,
-            a_publish_that_is_given_up_leaves_no_message,
             what_was_not_committed_is_delivered_again,
             a_commit_covers_everything_before_it,
             only_what_was_delivered_can_be_committed,
             a_receive_that_is_given_up_loses_nothing,
             a_closed_topic_drains_and_ends,
-            closing_refuses_those_who_wait_to_publish,
             one_follower_at_a_time);
     };
     (@each $make:expr; $($promise:ident),*) => {$(
-        #[tokio::test]
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $promise() {
             $crate::contract::$promise(&$make).await;
         }
     )*};
 }
 
-/// Makes an empty topic that holds a number of uncommitted messages.
-pub type Make<'a> = &'a (dyn Fn(NonZeroUsize) -> Arc<dyn Topic> + Send + Sync);
+/// The promises of a topic whose capacity bounds what is not committed, besides those of every topic.
+#[macro_export]
+macro_rules! bounded_topic_contract {
+    ($make:expr) => {
+        $crate::topic_contract!(@each $make;
+            a_full_topic_makes_publishers_wait_until_there_is_a_commit,
+            a_publish_that_is_given_up_leaves_no_message,
+            closing_refuses_those_who_wait_to_publish);
+    };
+}
+
+/// Makes an empty topic of a capacity.
+pub type Make<'a> = &'a (
+        dyn Fn(NonZeroUsize) -> Pin<Box<dyn Future<Output = Option<Arc<dyn Topic>>> + Send>>
+            + Send
+            + Sync
+    );
 
 /// Several publishers at once do not mix up what one of them says.
 pub async fn messages_of_a_source_arrive_in_order(make: Make<'_>) {
-    let topic = make(capacity(4));
+    let Some(topic) = make(capacity(4)).await else { return };
     let publishers = ["gate", "yard", "hall"].map(|source| {
         let topic = Arc::clone(&topic);
         tokio::spawn(async move {
@@ -76,9 +90,24 @@ pub async fn messages_of_a_source_arrive_in_order(make: Make<'_>) {
     assert!(seen.values().all(|starts| starts.iter().copied().eq(0..50)), "{seen:?}");
 }
 
+/// As one after the other would have.
+pub async fn messages_published_together_arrive_in_order(make: Make<'_>) {
+    let Some(topic) = make(capacity(1000)).await else { return };
+    let messages = (0..200).map(|start| message(["gate", "yard"][start as usize % 2], start));
+    topic.publish_all(messages.collect()).await.expect("room");
+    let mut follower = topic.follow().await.expect("a follower");
+    let mut seen: BTreeMap<SourceId, Vec<u64>> = BTreeMap::new();
+    for _ in 0..200 {
+        let delivery = next(&mut *follower).await;
+        seen.entry(delivery.message.source_id().clone()).or_default().push(start_of(&delivery));
+    }
+    assert_eq!(seen.len(), 2);
+    assert!(seen.values().all(|starts| starts.len() == 100 && starts.is_sorted()), "{seen:?}");
+}
+
 /// A message is the same on both sides.
 pub async fn what_is_accepted_arrives_exactly_as_published(make: Make<'_>) {
-    let topic = make(capacity(8));
+    let Some(topic) = make(capacity(8)).await else { return };
     let sent = [message("gate", 1), message("yard", u64::MAX - 5)];
     for message in &sent {
         topic.publish(message.clone()).await.expect("room");
@@ -92,7 +121,7 @@ pub async fn what_is_accepted_arrives_exactly_as_published(make: Make<'_>) {
 
 /// The capacity counts what is accepted and not committed: receiving alone makes no room.
 pub async fn a_full_topic_makes_publishers_wait_until_there_is_a_commit(make: Make<'_>) {
-    let topic = make(capacity(3));
+    let Some(topic) = make(capacity(3)).await else { return };
     for start in 0..3 {
         topic.publish(message("gate", start)).await.expect("room");
     }
@@ -116,7 +145,7 @@ pub async fn a_full_topic_makes_publishers_wait_until_there_is_a_commit(make: Ma
 
 /// Cancelling a wait takes the message back, and with it the room it would have had.
 pub async fn a_publish_that_is_given_up_leaves_no_message(make: Make<'_>) {
-    let topic = make(capacity(1));
+    let Some(topic) = make(capacity(1)).await else { return };
     topic.publish(message("gate", 0)).await.expect("room");
     let given_up = timeout(WATCHED, topic.publish(message("gate", 1))).await;
     assert!(given_up.is_err(), "the second message was accepted by a topic of one");
@@ -130,7 +159,7 @@ pub async fn a_publish_that_is_given_up_leaves_no_message(make: Make<'_>) {
 
 /// A follower that dies without committing leaves everything to the next.
 pub async fn what_was_not_committed_is_delivered_again(make: Make<'_>) {
-    let topic = make(capacity(8));
+    let Some(topic) = make(capacity(8)).await else { return };
     for start in 0..5 {
         topic.publish(message("gate", start)).await.expect("room");
     }
@@ -151,7 +180,7 @@ pub async fn what_was_not_committed_is_delivered_again(make: Make<'_>) {
 
 /// Committing the last of a batch commits the batch; committing backwards changes nothing.
 pub async fn a_commit_covers_everything_before_it(make: Make<'_>) {
-    let topic = make(capacity(8));
+    let Some(topic) = make(capacity(8)).await else { return };
     for start in 0..4 {
         topic.publish(message("gate", start)).await.expect("room");
     }
@@ -170,7 +199,7 @@ pub async fn a_commit_covers_everything_before_it(make: Make<'_>) {
 
 /// What a follower never saw, it cannot have made safe.
 pub async fn only_what_was_delivered_can_be_committed(make: Make<'_>) {
-    let topic = make(capacity(8));
+    let Some(topic) = make(capacity(8)).await else { return };
     topic.publish(message("gate", 0)).await.expect("room");
     topic.publish(message("gate", 1)).await.expect("room");
     let mut follower = topic.follow().await.expect("a follower");
@@ -185,7 +214,7 @@ pub async fn only_what_was_delivered_can_be_committed(make: Make<'_>) {
 
 /// Waiting for a message may be cancelled, as a batch with a bound on waiting does.
 pub async fn a_receive_that_is_given_up_loses_nothing(make: Make<'_>) {
-    let topic = make(capacity(8));
+    let Some(topic) = make(capacity(8)).await else { return };
     let mut follower = topic.follow().await.expect("a follower");
     for start in 0..3 {
         assert!(timeout(WATCHED, follower.receive()).await.is_err(), "the topic is empty");
@@ -196,7 +225,7 @@ pub async fn a_receive_that_is_given_up_loses_nothing(make: Make<'_>) {
 
 /// Closing loses nothing that was accepted, and then says so for ever.
 pub async fn a_closed_topic_drains_and_ends(make: Make<'_>) {
-    let topic = make(capacity(8));
+    let Some(topic) = make(capacity(8)).await else { return };
     topic.publish(message("gate", 0)).await.expect("room");
     topic.publish(message("gate", 1)).await.expect("room");
     let mut follower = topic.follow().await.expect("a follower");
@@ -214,7 +243,7 @@ pub async fn a_closed_topic_drains_and_ends(make: Make<'_>) {
     let late = topic.publish(message("gate", 2)).await;
     assert!(matches!(late, Err(PublishError::Closed(_))), "{late:?}");
 
-    let idle = make(capacity(1));
+    let Some(idle) = make(capacity(1)).await else { return };
     let mut follower = idle.follow().await.expect("a follower");
     let waiting = tokio::spawn(async move { follower.receive().await });
     tokio::time::sleep(WATCHED).await;
@@ -225,7 +254,7 @@ pub async fn a_closed_topic_drains_and_ends(make: Make<'_>) {
 
 /// Nobody hangs on a topic that is over.
 pub async fn closing_refuses_those_who_wait_to_publish(make: Make<'_>) {
-    let topic = make(capacity(1));
+    let Some(topic) = make(capacity(1)).await else { return };
     topic.publish(message("gate", 0)).await.expect("room");
     let waiting = tokio::spawn({
         let topic = Arc::clone(&topic);
@@ -239,7 +268,7 @@ pub async fn closing_refuses_those_who_wait_to_publish(make: Make<'_>) {
 
 /// Two followers of one group would each see half; the second is told.
 pub async fn one_follower_at_a_time(make: Make<'_>) {
-    let topic = make(capacity(1));
+    let Some(topic) = make(capacity(1)).await else { return };
     let follower = topic.follow().await.expect("a follower");
     assert_eq!(topic.follow().await.err(), Some(FollowError::Taken));
     drop(follower);

@@ -7,17 +7,23 @@
 //! Every topic has a capacity; while it is full, publishing waits. To stop: [`Topic::close`]. The
 //! follower then receives what is left, and `None` after it.
 //!
-//! [`MemoryTopic`] joins the rooms of one process. [`contract`] holds the promises that every topic
-//! must keep.
+//! [`MemoryTopic`] joins the rooms of one process, [`KafkaTopic`] those of many. [`contract`] holds
+//! the promises that every topic must keep.
 
 pub mod contract;
+mod kafka;
 mod memory;
 mod message;
+mod wire;
 
 use std::fmt;
 
 use async_trait::async_trait;
 
+pub use kafka::{
+    DeadLetter, DeadLetters, Given, KafkaError, KafkaReader, KafkaSecurity, KafkaSettings,
+    KafkaTopic, Password, RawMessage, Shares, TopicSpec, put, replay,
+};
 pub use memory::MemoryTopic;
 pub use message::TopicMessage;
 
@@ -83,8 +89,16 @@ pub enum FollowError {
 pub trait Topic: Send + Sync {
     /// Resolves once the topic has accepted the message, which it then never drops. While the topic
     /// is full this waits, and with it the archive that is being read. Cancelling the wait leaves
-    /// the message unpublished.
+    /// the message unpublished, unless it is under way to another machine already.
     async fn publish(&self, message: TopicMessage) -> Result<(), PublishError>;
+
+    /// Publishes several messages, which keep their order. An error may leave some of them published.
+    async fn publish_all(&self, messages: Vec<TopicMessage>) -> Result<(), PublishError> {
+        for message in messages {
+            self.publish(message).await?;
+        }
+        Ok(())
+    }
 
     /// Starts to follow, at the first message that was never committed.
     async fn follow(&self) -> Result<Box<dyn Follow>, FollowError>;
@@ -104,4 +118,11 @@ pub trait Follow: Send {
     /// Everything up to and including `position` in its partition is safe, and is never delivered
     /// again. Committing an earlier position than before changes nothing.
     async fn commit(&mut self, position: Position) -> Result<(), FollowError>;
+}
+
+/// Takes messages that nobody can use.
+#[async_trait]
+pub trait Bury: Send + Sync {
+    /// Puts a message away, with the reason. It is safe there when this resolves.
+    async fn bury(&self, message: &TopicMessage, why: &str) -> Result<(), PublishError>;
 }

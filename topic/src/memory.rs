@@ -179,9 +179,18 @@ impl fmt::Debug for MemoryTopic {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use super::*;
 
-    crate::topic_contract!(|capacity| Arc::new(MemoryTopic::new(capacity)) as Arc<dyn Topic>);
+    fn made(
+        capacity: NonZeroUsize,
+    ) -> Pin<Box<dyn Future<Output = Option<Arc<dyn Topic>>> + Send>> {
+        Box::pin(async move { Some(Arc::new(MemoryTopic::new(capacity)) as Arc<dyn Topic>) })
+    }
+
+    crate::topic_contract!(made);
+    crate::bounded_topic_contract!(made);
 
     #[tokio::test]
     async fn memory_is_given_back_at_every_commit() {

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use footage_clip::{ClipRecord, CoverageRecord, RunRecord, SourceId, SourceRecord};
+use footage_clip::{ClipRecord, CoverageRecord, RunRecord, SourceId, SourceRecord, WireError};
+
+use crate::RawMessage;
+use crate::kafka::KIND;
 
 /// One message. Messages of one source keep their order.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +29,13 @@ impl TopicMessage {
             Self::Source(source) => &source.source_id,
             Self::Run(run) => &run.source_id,
         }
+    }
+}
+
+impl TopicMessage {
+    /// What a message as it lies in a topic says.
+    pub fn of(raw: &RawMessage) -> Result<Self, WireError> {
+        Self::from_json(raw.header(KIND), &raw.payload)
     }
 }
 

@@ -23,10 +23,10 @@ use crate::settings::sources::{SourceDefinition, named};
 use crate::watching::Watching;
 
 /// A picture to search by is the largest thing sent.
-const MOST_BYTES: usize = 64 << 20;
+pub(crate) const MOST_BYTES: usize = 64 << 20;
 
 /// The form that metrics are told in.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What answers are made of.
 #[derive(Clone)]
@@ -41,8 +41,6 @@ pub(crate) async fn answer(
     answering: Answering,
     stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let listener = socket::listen(data_dir)
-        .with_context(|| format!("cannot listen on {}", socket::path(data_dir).display()))?;
     let requests = Router::new()
         .route("/v1/search", post(search))
         .route("/v1/coverage", post(coverage))
@@ -52,6 +50,17 @@ pub(crate) async fn answer(
         .layer(DefaultBodyLimit::max(MOST_BYTES))
         .merge(told())
         .with_state(answering);
+    on_socket(data_dir, requests, stop).await
+}
+
+/// Answers on the socket in the data directory, which the caller has to itself, until `stop` says so.
+pub(crate) async fn on_socket(
+    data_dir: &Path,
+    requests: Router,
+    stop: watch::Receiver<bool>,
+) -> Result<()> {
+    let listener = socket::listen(data_dir)
+        .with_context(|| format!("cannot listen on {}", socket::path(data_dir).display()))?;
     let served = axum::serve(listener, requests).with_graceful_shutdown(stopped(stop)).await;
     // The next one to listen takes the place of what is left there.
     drop(fs_err::remove_file(socket::path(data_dir)));
@@ -76,7 +85,7 @@ fn told() -> Router<Answering> {
         .route("/healthz/ready", get(ready))
 }
 
-async fn stopped(mut stop: watch::Receiver<bool>) {
+pub(crate) async fn stopped(mut stop: watch::Receiver<bool>) {
     // Whoever could say so is gone: that is a stop too.
     drop(stop.wait_for(|stopped| *stopped).await);
 }
@@ -132,7 +141,7 @@ async fn ready(State(answering): State<Answering>) -> (StatusCode, &'static str)
 }
 
 /// A request that failed.
-struct Failed(anyhow::Error);
+pub(crate) struct Failed(anyhow::Error);
 
 impl From<anyhow::Error> for Failed {
     fn from(error: anyhow::Error) -> Self {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use footage_clip::{Clock, LostReason, RunCause, SourceId, SourceKind, Span, UtcStart};
-use footage_index::Filter;
+use footage_index::{Filter, FindClips};
 use footage_search::{CoverageReport, Interval, IntervalState, ReportedRun};
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +89,7 @@ pub(crate) struct RunTold {
 
 impl CoverageRequest {
     /// Reads the ledger.
-    pub(crate) async fn answer(self, store: &Store) -> Result<CoverageReply> {
+    pub(crate) async fn answer<I: FindClips>(self, store: &Store<I>) -> Result<CoverageReply> {
         let records = store.ledger.sources()?;
         let mut meant = self.source.of(&records)?;
         ensure!(

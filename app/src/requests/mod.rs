@@ -11,14 +11,15 @@ pub(crate) mod sources;
 
 use std::sync::Arc;
 
+use footage_index::EmbeddedIndex;
 use footage_model::Model;
 
 use crate::compose::{House, Store};
 
 /// What answering needs, open.
 #[derive(Clone, Debug)]
-pub(crate) struct Desk {
+pub(crate) struct Desk<I = EmbeddedIndex> {
     pub house: Arc<House>,
     pub model: Arc<Model>,
-    pub store: Arc<Store>,
+    pub store: Arc<Store<I>>,
 }

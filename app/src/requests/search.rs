@@ -81,7 +81,7 @@ impl SearchRequest {
     }
 
     /// Searches.
-    pub(crate) async fn answer(self, desk: &Desk) -> Result<SearchReply> {
+    pub(crate) async fn answer<I: FindClips>(self, desk: &Desk<I>) -> Result<SearchReply> {
         self.check()?;
         let (store, settings) = (&desk.store, &desk.house.settings.search);
         let records = store.ledger.sources()?;

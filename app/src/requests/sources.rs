@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use footage_clip::{SourceId, SourceKind, Span};
-use footage_index::{Filter, FindClips as _, remove_source};
+use footage_index::{Filter, FindClips, remove_source};
 use footage_search::KnownSource;
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,7 @@ pub(crate) type States = BTreeMap<SourceId, LiveState>;
 
 impl SourcesReply {
     /// All that the store knows, and all that is watched.
-    pub(crate) async fn of(store: &Store, states: &States) -> Result<Self> {
+    pub(crate) async fn of<I: FindClips>(store: &Store<I>, states: &States) -> Result<Self> {
         let records = store.ledger.sources()?;
         let known = store.known(records, &Filter::default()).await?;
         let mut sources: Vec<ListedSource> =

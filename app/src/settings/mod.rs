@@ -1,5 +1,6 @@
 //! The settings: defaults, then a file, then the environment, then flags.
 
+mod cluster;
 mod layers;
 pub(crate) mod secret;
 pub(crate) mod sources;
@@ -19,6 +20,7 @@ use footage_pipeline::{
 };
 use gstfootage::footageclip::LONGEST_GAP;
 
+pub(crate) use self::cluster::ClusterSettings;
 pub(crate) use self::layers::{Layers, Origin, Setting};
 use crate::cli::{Global, Stated};
 
@@ -49,6 +51,7 @@ pub(crate) struct Settings {
     pub metrics_listen: Option<SocketAddr>,
     pub index: IndexSettings,
     pub search: SearchSettings,
+    pub cluster: ClusterSettings,
 }
 
 /// What is not stated is as the model was trained.
@@ -205,12 +208,7 @@ impl Settings {
                 keep_gib: layers.within("record.keep_gib", 0.0, 1e6)?,
                 min_free_mib: layers.within("record.min_free_mib", 0, 1 << 30)?,
             },
-            metrics_listen: match layers.get::<String>("metrics.listen")? {
-                address if address.is_empty() => None,
-                address => Some(address.parse().with_context(|| {
-                    format!("setting `metrics.listen` is `{address}`: write it as 127.0.0.1:9091")
-                })?),
-            },
+            metrics_listen: address(layers, "metrics.listen")?,
             index: IndexSettings {
                 batch_clips: layers.count("index.batch_clips", 65_536)?,
                 batch_wait: layers.seconds("index.batch_wait_s", 0.0)?,
@@ -232,6 +230,7 @@ impl Settings {
                 min_confidence: layers.within("search.min_confidence", 0.0, 1.0)?,
                 gap_ns: layers.parsed_unless::<Seconds>("search.gap_s", "stride")?.map(|s| s.0),
             },
+            cluster: ClusterSettings::read(layers)?,
         })
     }
 }
@@ -306,6 +305,18 @@ impl std::str::FromStr for Seconds {
         let in_range = (0.0..=86_400.0).contains(&seconds);
         in_range.then_some(Self((seconds * 1e9) as u64)).ok_or("choose 0 to 86400 seconds")
     }
+}
+
+/// An address to listen on; none where it is empty.
+fn address(layers: &Layers, key: &str) -> Result<Option<SocketAddr>> {
+    let address: String = layers.get(key)?;
+    if address.is_empty() {
+        return Ok(None);
+    }
+    let parsed = address.parse();
+    parsed
+        .map(Some)
+        .with_context(|| format!("setting `{key}` is `{address}`: write it as 127.0.0.1:9091"))
 }
 
 fn non_empty(path: String) -> Option<PathBuf> {

@@ -2,10 +2,12 @@
 
 pub(crate) mod config;
 pub(crate) mod coverage;
+pub(crate) mod dead_letter;
 pub(crate) mod doctor;
 pub(crate) mod embed;
 pub(crate) mod index;
 pub(crate) mod model;
+pub(crate) mod run;
 pub(crate) mod search;
 pub(crate) mod source;
 pub(crate) mod synth;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Subcommand, ValueEnum};
 use footage_clip::SourceKind;
 
+use crate::cluster;
 use crate::compose::House;
 use crate::instance::Instance;
 use crate::outcome::Outcome;
@@ -143,6 +144,14 @@ impl Added {
         let definition = self.definition()?;
         definition.check(&id)?;
         definition.camera(&id, &house.settings)?;
+        if house.settings.cluster.has_kafka() {
+            cluster::announce(house, &id, &definition).await?;
+            writeln!(
+                stdout(),
+                "told the cluster of {id}: one of its pipelines begins to watch it"
+            )?;
+            return Ok(Outcome::Done);
+        }
         if let Some(instance) = Instance::running(data_dir).await? {
             instance.add_source(id.as_str(), &definition).await?;
             writeln!(stdout(), "watching {id}: `footage source list` shows how it is")?;
@@ -250,6 +259,14 @@ fn list(listed: &[ListedSource], json: bool) -> Result<Outcome> {
 }
 
 async fn remove(wanted: &[String], yes: bool, house: &House) -> Result<Outcome> {
+    if house.settings.cluster.has_kafka() {
+        for name in wanted {
+            let id = named(name)?;
+            cluster::withdraw(house, &id).await?;
+            writeln!(stdout(), "told the cluster to watch {id} no more; its clips stay")?;
+        }
+        return Ok(Outcome::Done);
+    }
     let listed = all(house).await?;
     let wanted: Vec<Named> = wanted.iter().map(|given| Named::here(given)).collect();
     let meant = meant(&wanted, &listed)?;

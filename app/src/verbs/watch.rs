@@ -72,7 +72,7 @@ pub(crate) async fn run(_args: &Args, house: &House) -> Result<Outcome> {
 }
 
 /// Ctrl-C, or a polite kill, ends the sources, and what was begun drains. A second one ends at once.
-fn stopped_by_signals() -> Result<watch::Receiver<bool>> {
+pub(crate) fn stopped_by_signals() -> Result<watch::Receiver<bool>> {
     let (asked, stop) = watch::channel(false);
     ctrlc::set_handler(move || {
         if asked.send_replace(true) {

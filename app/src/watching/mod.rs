@@ -12,6 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use footage_clip::SourceId;
+use footage_index::Ledger;
+use footage_model::Model;
 use footage_pipeline::{
     Camera, CameraState, CameraStatus, EmbedQueue, Patience, SystemClocks, Watch, WatchParts,
 };
@@ -36,7 +38,8 @@ pub(crate) struct Watching {
     embed: EmbedQueue,
     /// What was taken up last. Locked while that changes, so that changes come one by one.
     held: Mutex<Held>,
-    searchable: Arc<Searchable>,
+    /// None where clips are made searchable elsewhere.
+    searchable: Option<Arc<Searchable>>,
 }
 
 /// What was taken up last.
@@ -54,7 +57,23 @@ impl Watching {
         topic: Arc<dyn Topic>,
         searchable: Arc<Searchable>,
     ) -> Result<Self> {
-        let (house, model) = (desk.house.clone(), &desk.model);
+        let list = SourceList::read(desk.house.layers.sources(), &desk.house.settings.data_dir)?;
+        let ledger = desk.store.ledger.clone();
+        let (house, searchable) = (desk.house.clone(), Some(searchable));
+        let watching = Self::begin(house, &desk.model, ledger, embed, topic, searchable)?;
+        watching.take_up(list).await?;
+        Ok(watching)
+    }
+
+    /// Is ready to watch, and watches nothing yet.
+    pub(crate) fn begin(
+        house: Arc<House>,
+        model: &Model,
+        ledger: Ledger,
+        embed: EmbedQueue,
+        topic: Arc<dyn Topic>,
+        searchable: Option<Arc<Searchable>>,
+    ) -> Result<Self> {
         let live = &house.settings.live;
         let parts = WatchParts {
             model: model_ref(model),
@@ -67,14 +86,11 @@ impl Watching {
             },
             embed: embed.clone(),
             topic,
-            timeline: Arc::new(LedgerTimeline(desk.store.ledger.clone())),
+            timeline: Arc::new(LedgerTimeline(ledger)),
             clocks: Arc::new(SystemClocks::default()),
         };
-        let list = SourceList::read(house.layers.sources(), &house.settings.data_dir)?;
-        let watching =
-            Self { watch: Watch::start(parts), house, embed, held: Mutex::default(), searchable };
-        watching.take_up(list).await?;
-        Ok(watching)
+        let watch = Watch::start(parts);
+        Ok(Self { watch, house, embed, held: Mutex::default(), searchable })
     }
 
     /// Reads the definitions again, and takes up what changed.
@@ -115,7 +131,7 @@ impl Watching {
 
     /// Makes what is watched what the list says, and touches nothing that stays the same. A source
     /// that cannot be is named, and keeps no other from being taken up.
-    async fn take_up(&self, wanted: SourceList) -> Result<()> {
+    pub(crate) async fn take_up(&self, wanted: SourceList) -> Result<()> {
         let mut held = self.held.lock().await;
         let mut wrong = Vec::new();
         let gone = held.cameras.keys().filter(|id| !wanted.sources.contains_key(*id));
@@ -161,7 +177,8 @@ impl Watching {
     pub(crate) fn metrics(&self) -> String {
         let statuses = self.watch.status();
         let statuses = statuses.borrow().clone();
-        metrics::text(statuses, self.embed.stats(), self.searchable.delays())
+        let delays = self.searchable.as_ref().map(|searchable| searchable.delays());
+        metrics::text(statuses, self.embed.stats(), delays.unwrap_or_default())
     }
 
     /// Ends every source. What was begun is published.

@@ -256,7 +256,7 @@ impl Engine {
     }
 
     pub(super) fn thumbnail(&self, id: ClipId) -> Result<Option<Vec<u8>>, IndexError> {
-        let include = PayloadSelectorInclude::new(vec![path(point::THUMBNAIL)?]);
+        let include = PayloadSelectorInclude::new(vec![path(crate::payload::THUMBNAIL)?]);
         let request = RetrieveRequest {
             point_ids: vec![point::id_of(id)],
             with_payload: Some(include.into()),
@@ -379,7 +379,7 @@ fn config(
 }
 
 fn without_thumbnail() -> Result<WithPayloadInterface, IndexError> {
-    Ok(PayloadSelectorExclude::new(vec![path(point::THUMBNAIL)?]).into())
+    Ok(PayloadSelectorExclude::new(vec![path(crate::payload::THUMBNAIL)?]).into())
 }
 
 fn path(field: &str) -> Result<JsonPath, IndexError> {

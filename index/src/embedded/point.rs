@@ -1,89 +1,32 @@
 //! A clip as a point of the engine: id, vector, payload.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use footage_clip::{
-    ClipId, ClipRecord, Embedding, MediaRef, ModelRef, SourceId, Span, UtcStart, WindowSpec,
-};
+use footage_clip::{ClipId, ClipRecord, Embedding, ModelRef, SourceId};
 use qdrant_edge::{
     Payload, PointId, PointStructPersisted, ScoredPoint, VectorStructInternal,
     VectorStructPersisted,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::filter::utc_us;
+use crate::payload::{self, END, SOURCE, TIMES};
 use crate::{Filter, Hit, StoredClip};
-
-/// The payload field that only [`thumbnail`](crate::FindClips::thumbnail) and `get` read.
-pub(super) const THUMBNAIL: &str = "thumbnail";
-
-/// The payload field in which a clip's end lies.
-pub(super) const END: &str = "end_ns";
 
 /// Payload fields with an index of their own, and its kind. Every filter uses one of these alone,
 /// so no search reads payloads to decide. They stay in their files: held in memory they would have
 /// to be read whole at every opening.
-pub(super) fn indexed() -> [(&'static str, Value); 5] {
+pub(super) fn indexed() -> impl Iterator<Item = (&'static str, Value)> {
     let name = json!({ "type": "keyword", "memory": "cold" });
     // Numbers are asked for by range alone.
     let number = json!({ "type": "integer", "range": true, "lookup": false, "memory": "cold" });
-    [
-        ("source_id", name),
-        ("start_ns", number.clone()),
-        ("end_ns", number.clone()),
-        ("utc_start_us", number.clone()),
-        ("utc_end_us", number),
-    ]
-}
-
-#[derive(Serialize, Deserialize)]
-struct ClipPayload {
-    source_id: SourceId,
-    start_ns: u64,
-    end_ns: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    utc: Option<UtcStart>,
-    /// Follows from `utc`; kept to be filtered on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    utc_start_us: Option<i64>,
-    /// Same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    utc_end_us: Option<i64>,
-    window: WindowSpec,
-    seq: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    caption: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    media: Option<MediaRef>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    thumbnail: Option<String>,
+    let times = TIMES.into_iter().map(move |field| (field, number.clone()));
+    std::iter::once((SOURCE, name)).chain(times)
 }
 
 /// The point that keeps `clip`.
 pub(super) fn of_clip(clip: &ClipRecord) -> Result<PointStructPersisted, String> {
-    let utc = utc_us(&clip.span);
-    let payload = ClipPayload {
-        source_id: clip.source_id.clone(),
-        start_ns: clip.span.start_ns,
-        end_ns: clip.span.end_ns,
-        utc: clip.span.utc,
-        utc_start_us: utc.map(|(start, _)| start),
-        utc_end_us: utc.map(|(_, end)| end),
-        window: clip.window,
-        seq: clip.seq,
-        caption: clip.caption.clone(),
-        media: clip.media.clone(),
-        thumbnail: clip.thumbnail.as_ref().map(|jpeg| STANDARD.encode(jpeg)),
-    };
-    let Value::Object(fields) = serde_json::to_value(payload).map_err(|error| error.to_string())?
-    else {
-        return Err("the payload is no object".into());
-    };
     Ok(PointStructPersisted {
         id: id_of(clip.clip_id),
         vector: VectorStructPersisted::Single(clip.embedding.as_slice().to_vec()),
-        payload: Some(Payload(fields)),
+        payload: Some(Payload(payload::of_clip(clip)?)),
     })
 }
 
@@ -110,8 +53,6 @@ pub(super) fn to_clip(
     let clip_id = clip_id_of(id)?;
     let broken = |cause: String| format!("clip {clip_id} cannot be read: {cause}");
     let Payload(fields) = payload.ok_or_else(|| broken("it has no payload".into()))?;
-    let held: ClipPayload =
-        serde_json::from_value(Value::Object(fields)).map_err(|error| broken(error.to_string()))?;
     let embedding = vector
         .map(|vector| match vector {
             VectorStructInternal::Single(values) => {
@@ -120,22 +61,7 @@ pub(super) fn to_clip(
             _ => Err(broken("it has several vectors".into())),
         })
         .transpose()?;
-    let thumbnail = held
-        .thumbnail
-        .map(|text| STANDARD.decode(text).map_err(|error| broken(error.to_string())))
-        .transpose()?;
-    Ok(StoredClip {
-        clip_id,
-        source_id: held.source_id,
-        span: Span { utc: held.utc, ..Span::new(held.start_ns, held.end_ns) },
-        window: held.window,
-        model: model.clone(),
-        media: held.media,
-        seq: held.seq,
-        caption: held.caption,
-        embedding,
-        thumbnail,
-    })
+    payload::to_clip(clip_id, fields, embedding, model)
 }
 
 /// The hit that a point is.
@@ -145,25 +71,19 @@ pub(super) fn to_hit(point: ScoredPoint, model: &ModelRef) -> Result<Hit, String
 
 /// The thumbnail in a payload of which nothing else was loaded.
 pub(super) fn to_thumbnail(payload: Option<Payload>) -> Result<Option<Vec<u8>>, String> {
-    let Some(Value::String(text)) =
-        payload.and_then(|Payload(mut fields)| fields.remove(THUMBNAIL))
-    else {
-        return Ok(None);
-    };
-    STANDARD.decode(text).map(Some).map_err(|error| format!("thumbnail cannot be read: {error}"))
+    payload::to_thumbnail(payload.map(|Payload(fields)| fields))
 }
 
 /// The end in a payload of which nothing else was loaded.
 pub(super) fn to_end(payload: Option<&Payload>) -> Result<u64, String> {
-    let end = payload.and_then(|Payload(fields)| fields.get(END)?.as_u64());
-    end.ok_or_else(|| "a clip has no end".to_owned())
+    payload::to_end(payload.map(|Payload(fields)| fields))
 }
 
 /// Accepts every clip of a source that ends by `end_ns`, and perhaps some that end up to 2 us later:
 /// the engine compares as `f64`, which is that coarse for nanoseconds since 1970.
 pub(super) fn ending_by(source_id: &SourceId, end_ns: u64) -> Result<qdrant_edge::Filter, String> {
     let must = json!([
-        { "key": "source_id", "match": { "any": [source_id.as_str()] } },
+        { "key": SOURCE, "match": { "any": [source_id.as_str()] } },
         { "key": END, "range": { "lte": end_ns.saturating_add(1024) } },
     ]);
     serde_json::from_value(json!({ "must": must })).map_err(|error| error.to_string())
@@ -177,7 +97,7 @@ pub(super) fn to_filter(filter: &Filter) -> Result<Option<qdrant_edge::Filter>, 
     let mut must = Vec::new();
     if !filter.sources.is_empty() {
         let any: Vec<_> = filter.sources.iter().map(SourceId::as_str).collect();
-        must.push(json!({ "key": "source_id", "match": { "any": any } }));
+        must.push(json!({ "key": SOURCE, "match": { "any": any } }));
     }
     let range = |key: &str, is: &str, bound: Value| json!({ "key": key, "range": { is: bound } });
     if let Some(media) = filter.media {

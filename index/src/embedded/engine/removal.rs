@@ -61,7 +61,9 @@ impl Engine {
             offset: from,
             limit: Some(MOST_AT_ONCE),
             filter: Some(filter),
-            with_payload: Some(PayloadSelectorInclude::new(vec![path(point::END)?]).into()),
+            with_payload: Some(
+                PayloadSelectorInclude::new(vec![path(crate::payload::END)?]).into(),
+            ),
             with_vector: WithVector::Bool(false),
             order_by: None,
         };

@@ -1,0 +1,137 @@
+//! A ledger filled from the topic of coverage.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use footage_clip::{ClipState, CoverageRecord, RunRecord, SourceRecord};
+use footage_index::Ledger;
+use footage_topic::{KafkaReader, KafkaSettings, RawMessage, TopicMessage};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+/// How far a ledger has come, beside it.
+const POSITIONS: &str = "positions.json";
+
+/// What is entered in one go, at most, and how long it waits to become as much.
+const BATCH: (usize, Duration) = (4096, Duration::from_millis(50));
+
+/// A ledger that follows the topic of coverage.
+pub(super) struct Mirror {
+    reader: KafkaReader,
+    ledger: Ledger,
+    folder: PathBuf,
+    indexed: watch::Sender<u64>,
+}
+
+impl Mirror {
+    /// Opens the ledger in `folder`, and the topic where the ledger left off.
+    pub(super) async fn open(kafka: &KafkaSettings, topic: &str, folder: &Path) -> Result<Self> {
+        fs_err::create_dir_all(folder)?;
+        let ledger = Ledger::open(folder).context(
+            "another process may use this data directory: give each role one of its own",
+        )?;
+        let from = read_positions(folder)?;
+        let reader = KafkaReader::open(kafka, topic, &from).await?;
+        Ok(Self { reader, ledger, folder: folder.to_owned(), indexed: watch::Sender::new(0) })
+    }
+
+    /// The ledger.
+    pub(super) fn ledger(&self) -> Ledger {
+        self.ledger.clone()
+    }
+
+    /// Counts clips that were told to be indexed since this was opened.
+    pub(super) fn indexed(&self) -> watch::Receiver<u64> {
+        self.indexed.subscribe()
+    }
+
+    /// Reads until the ledger knows everything that had been told when the topic was opened.
+    pub(super) async fn catch_up(&mut self) -> Result<()> {
+        while !self.reader.is_caught_up() {
+            self.take_in().await?;
+        }
+        Ok(())
+    }
+
+    /// Follows the topic until it is cancelled, which loses nothing.
+    pub(super) async fn follow(mut self) -> Result<()> {
+        loop {
+            self.take_in().await?;
+        }
+    }
+
+    /// Enters what is there next. What is cancelled is read again by the next one to open this.
+    async fn take_in(&mut self) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.add(&self.reader.next().await);
+        let deadline = Instant::now() + BATCH.1;
+        let mut messages = 1;
+        while messages < BATCH.0
+            && let Ok(message) = timeout_at(deadline, self.reader.next()).await
+        {
+            batch.add(&message);
+            messages += 1;
+        }
+        let is_indexed = |clip: &&CoverageRecord| clip.state == ClipState::Indexed;
+        let indexed = batch.coverage.iter().filter(is_indexed).count() as u64;
+        let (ledger, folder) = (self.ledger.clone(), self.folder.clone());
+        let positions = self.reader.positions().clone();
+        let entered = tokio::task::spawn_blocking(move || -> Result<()> {
+            ledger.enter_runs(&batch.runs)?;
+            ledger.enter(&batch.sources, &batch.coverage)?;
+            // After the entries: what is entered again is no harm, what is skipped would be.
+            write_positions(&folder, &positions)
+        });
+        entered.await.context("the ledger was interrupted")??;
+        self.indexed.send_modify(|held| *held += indexed);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Batch {
+    sources: Vec<SourceRecord>,
+    runs: Vec<RunRecord>,
+    coverage: Vec<CoverageRecord>,
+}
+
+impl Batch {
+    fn add(&mut self, raw: &RawMessage) {
+        match TopicMessage::of(raw) {
+            Ok(TopicMessage::Source(source)) => self.sources.push(source),
+            Ok(TopicMessage::Run(run)) => self.runs.push(run),
+            Ok(TopicMessage::Coverage(coverage)) => self.coverage.push(coverage),
+            Ok(TopicMessage::Clip(_)) => {
+                tracing::warn!(
+                    partition = raw.partition,
+                    offset = raw.offset,
+                    "a clip among coverage"
+                );
+            }
+            Err(error) => {
+                let (partition, offset) = (raw.partition, raw.offset);
+                tracing::warn!(partition, offset, %error, "coverage that cannot be read");
+            }
+        }
+    }
+}
+
+fn read_positions(folder: &Path) -> Result<BTreeMap<i32, i64>> {
+    let path = folder.join(POSITIONS);
+    match fs_err::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} cannot be read: remove it", path.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write_positions(folder: &Path, positions: &BTreeMap<i32, i64>) -> Result<()> {
+    let unfinished = folder.join(format!("{POSITIONS}.new"));
+    fs_err::write(&unfinished, serde_json::to_vec(positions)?)?;
+    fs_err::rename(unfinished, folder.join(POSITIONS))?;
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! The roles of a cluster: the same rooms as on one machine, joined over Kafka and Qdrant.
+//!
+//! ```text
+//! footage.sources.v1 -> pipeline -> footage.clips.v1 -> indexer -> Qdrant -> search
+//!                          ^                               |                   ^
+//!                          +------ footage.coverage.v1 <---+-------------------+
+//! ```
+//!
+//! A role keeps nothing that it could not get again: a [`Mirror`] fills a ledger of its own from the
+//! topic of coverage, which a restart only makes it read on.
+
+mod definitions;
+mod health;
+mod indexing;
+mod mirror;
+mod pipeline;
+mod search;
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use footage_index::Collection;
+use footage_model::Model;
+use footage_topic::{DeadLetters, KafkaSettings, KafkaTopic};
+
+pub(crate) use self::definitions::{announce, withdraw};
+pub(crate) use self::indexing::run as run_indexer;
+use self::mirror::Mirror;
+pub(crate) use self::pipeline::run as run_pipeline;
+pub(crate) use self::search::run as run_search;
+use crate::compose::{House, model_ref};
+
+/// What every role has.
+struct Cluster {
+    house: Arc<House>,
+    model: Arc<Model>,
+    kafka: KafkaSettings,
+}
+
+impl Cluster {
+    fn open(house: &House) -> Result<Self> {
+        let kafka = house.settings.cluster.kafka()?;
+        let model = Arc::new(house.open_model()?);
+        Ok(Self { house: Arc::new(house.clone()), model, kafka })
+    }
+
+    fn collection(&self) -> Collection {
+        Collection { model: model_ref(&self.model), dim: self.model.dim() }
+    }
+
+    /// The topic of clips. Who follows it puts what it cannot read with the dead letters.
+    async fn clips(&self) -> Result<(KafkaTopic, DeadLetters)> {
+        let settings = &self.house.settings.cluster;
+        let spec = settings.clips();
+        let dead = DeadLetters::open(&self.kafka, &settings.dead_letters(), &spec.name).await?;
+        let group = settings.group("indexer");
+        let topic =
+            KafkaTopic::open(&self.kafka, &spec, &group, settings.in_flight, Some(dead.clone()));
+        Ok((topic.await.context("the topic of clips is not there")?, dead))
+    }
+
+    /// The topic of what became of clips.
+    async fn coverage(&self) -> Result<KafkaTopic> {
+        let settings = &self.house.settings.cluster;
+        let (spec, group) = (settings.coverage(), settings.group("coverage"));
+        let topic = KafkaTopic::open(&self.kafka, &spec, &group, settings.in_flight, None);
+        topic.await.context("the topic of coverage is not there")
+    }
+
+    /// A ledger of what the topic of coverage says.
+    async fn mirror(&self) -> Result<Mirror> {
+        // Makes the topic where there is none.
+        drop(self.coverage().await?);
+        let topic = self.house.settings.cluster.coverage().name;
+        let fingerprint = self.model.fingerprint();
+        let folder = self.house.settings.data_dir.join("cluster").join(fingerprint.as_str());
+        Mirror::open(&self.kafka, &topic, &folder).await
+    }
+}

@@ -1,0 +1,429 @@
+//! Collections, each a shard of the engine in a folder of its own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+use qdrant_client::qdrant::alias_operations::Action;
+use qdrant_client::qdrant::collections_server::Collections;
+use qdrant_client::qdrant::payload_index_params::IndexParams;
+use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
+use qdrant_client::qdrant::points_server::Points;
+use qdrant_client::qdrant::query::Variant;
+use qdrant_client::qdrant::vector_input::Variant as Wanted;
+use qdrant_client::qdrant::vectors_config::Config;
+use qdrant_client::qdrant::{
+    self as api, AliasDescription, ChangeAliases, CollectionConfig, CollectionExists,
+    CollectionExistsRequest, CollectionExistsResponse, CollectionInfo, CollectionOperationResponse,
+    CollectionParams, CountPoints, CountResponse, CountResult, CreateCollection,
+    CreateFieldIndexCollection, DeletePoints, Distance, GetCollectionInfoRequest,
+    GetCollectionInfoResponse, GetPoints, GetResponse, ListAliasesRequest, ListAliasesResponse,
+    PointsOperationResponse, QueryPoints, QueryResponse, RetrievedPoint, ScoredPoint, ScrollPoints,
+    ScrollResponse, UpdateResult, UpdateStatus, UpsertPoints, VectorParams, VectorsConfig,
+};
+use qdrant_edge::{
+    CountRequest, CreateIndex, DEFAULT_VECTOR_NAME, EdgeConfig, EdgeShard, EdgeVectorParams,
+    FieldIndexOperations, NamedQuery, PayloadFieldSchema, PointInsertOperations, PointOperations,
+    QueryEnum, QueryRequestBuilder, RetrieveRequest, ScoringQuery, ScrollRequest, UpdateOperation,
+    VectorInternal,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tonic::{Request, Response, Status};
+
+use crate::convert::{self, refuse};
+use crate::faults::Faults;
+use crate::refused::refused;
+
+/// What the folder says of itself, beside its shards.
+const STATE: &str = "state.json";
+
+/// What there is besides points.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct State {
+    /// Values in each vector, by collection.
+    dims: BTreeMap<String, u64>,
+    /// Collections, by alias.
+    aliases: BTreeMap<String, String>,
+}
+
+/// Every collection.
+pub(crate) struct Shards {
+    dir: PathBuf,
+    faults: Faults,
+    state: Mutex<State>,
+    open: RwLock<BTreeMap<String, Arc<EdgeShard>>>,
+}
+
+impl Shards {
+    /// Opens what lies in a folder.
+    pub(crate) fn open(dir: &Path, faults: Faults) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let held = dir.join(STATE);
+        let state: State = if held.try_exists()? {
+            serde_json::from_slice(&fs::read(&held)?).context("state.json cannot be read")?
+        } else {
+            State::default()
+        };
+        let mut open = BTreeMap::new();
+        for (name, dim) in &state.dims {
+            let shard = EdgeShard::load(&dir.join(name), Some(config(*dim)))
+                .map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
+            open.insert(name.clone(), Arc::new(shard));
+        }
+        Ok(Self { dir: dir.to_owned(), faults, state: Mutex::new(state), open: RwLock::new(open) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, state: &State) -> Result<(), Status> {
+        let write = || -> Result<()> {
+            let unfinished = self.dir.join("state.json.new");
+            fs::write(&unfinished, serde_json::to_vec_pretty(state)?)?;
+            Ok(fs::rename(unfinished, self.dir.join(STATE))?)
+        };
+        write().map_err(internal)
+    }
+
+    /// The shard of a collection, by its name or an alias.
+    fn shard(&self, name: &str) -> Result<Arc<EdgeShard>, Status> {
+        let name = self.state().aliases.get(name).cloned().unwrap_or_else(|| name.to_owned());
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.get(&name)
+            .cloned()
+            .ok_or_else(|| Status::not_found(format!("Collection `{name}` doesn't exist!")))
+    }
+
+    /// Calls the engine where blocking is allowed.
+    async fn with_shard<R: Send + 'static>(
+        &self,
+        name: &str,
+        call: impl FnOnce(&EdgeShard) -> Result<R, Status> + Send + 'static,
+    ) -> Result<R, Status> {
+        let shard = self.shard(name)?;
+        tokio::task::spawn_blocking(move || call(&shard)).await.map_err(internal)?
+    }
+
+    async fn change(
+        &self,
+        name: &str,
+        operation: UpdateOperation,
+    ) -> Result<PointsOperationResponse, Status> {
+        self.with_shard(name, |shard| shard.update(operation).map_err(internal)).await?;
+        let result =
+            UpdateResult { status: UpdateStatus::Completed.into(), ..UpdateResult::default() };
+        Ok(PointsOperationResponse { result: Some(result), ..PointsOperationResponse::default() })
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> Status {
+    Status::internal(error.to_string())
+}
+
+fn config(dim: u64) -> EdgeConfig {
+    let dim = usize::try_from(dim).unwrap_or(usize::MAX);
+    let vectors = EdgeVectorParams::builder(dim, qdrant_edge::Distance::Dot).build();
+    EdgeConfig::builder().vector(DEFAULT_VECTOR_NAME, vectors).wal_enabled(true).build()
+}
+
+#[tonic::async_trait]
+impl Collections for Shards {
+    async fn create(
+        &self,
+        request: Request<CreateCollection>,
+    ) -> Result<Response<CollectionOperationResponse>, Status> {
+        let answer = self.faults.admit(&request)?;
+        let request = request.into_inner();
+        let name = request.collection_name;
+        let Some(Config::Params(params)) = request.vectors_config.and_then(|c| c.config) else {
+            return Err(refuse("only vectors without a name are taken here"));
+        };
+        if params.distance != i32::from(Distance::Dot) || params.size == 0 {
+            return Err(refuse("only vectors that are compared by their dot product are taken"));
+        }
+        let mut state = self.state();
+        if state.dims.contains_key(&name) {
+            return Err(Status::already_exists(format!("Collection `{name}` already exists!")));
+        }
+        let at = self.dir.join(&name);
+        // What was left of one whose making was interrupted.
+        if at.try_exists().map_err(internal)? {
+            fs::remove_dir_all(&at).map_err(internal)?;
+        }
+        fs::create_dir_all(&at).map_err(internal)?;
+        let shard = EdgeShard::new(&at, config(params.size)).map_err(internal)?;
+        state.dims.insert(name.clone(), params.size);
+        self.write(&state)?;
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::new(shard));
+        answer.give(CollectionOperationResponse { result: true, time: 0.0 })
+    }
+
+    async fn get(
+        &self,
+        request: Request<GetCollectionInfoRequest>,
+    ) -> Result<Response<GetCollectionInfoResponse>, Status> {
+        let answer = self.faults.admit(&request)?;
+        let name = request.into_inner().collection_name;
+        let size = self.state().dims.get(&name).copied();
+        let size = size.ok_or_else(|| Status::not_found(format!("no collection `{name}`")))?;
+        let params =
+            VectorParams { size, distance: Distance::Dot.into(), ..VectorParams::default() };
+        let vectors = VectorsConfig { config: Some(Config::Params(params)) };
+        let params =
+            CollectionParams { vectors_config: Some(vectors), ..CollectionParams::default() };
+        let config = CollectionConfig { params: Some(params), ..CollectionConfig::default() };
+        let info = CollectionInfo { config: Some(config), ..CollectionInfo::default() };
+        answer.give(GetCollectionInfoResponse { result: Some(info), time: 0.0 })
+    }
+
+    async fn collection_exists(
+        &self,
+        request: Request<CollectionExistsRequest>,
+    ) -> Result<Response<CollectionExistsResponse>, Status> {
+        let answer = self.faults.admit(&request)?;
+        let exists = self.state().dims.contains_key(&request.into_inner().collection_name);
+        let result = Some(CollectionExists { exists });
+        answer.give(CollectionExistsResponse { result, time: 0.0 })
+    }
+
+    async fn update_aliases(
+        &self,
+        request: Request<ChangeAliases>,
+    ) -> Result<Response<CollectionOperationResponse>, Status> {
+        let answer = self.faults.admit(&request)?;
+        let mut state = self.state();
+        for action in request.into_inner().actions {
+            let Some(Action::CreateAlias(create)) = action.action else {
+                return Err(refuse("only making an alias is understood here"));
+            };
+            state.aliases.insert(create.alias_name, create.collection_name);
+        }
+        self.write(&state)?;
+        drop(state);
+        answer.give(CollectionOperationResponse { result: true, time: 0.0 })
+    }
+
+    async fn list_aliases(
+        &self,
+        request: Request<ListAliasesRequest>,
+    ) -> Result<Response<ListAliasesResponse>, Status> {
+        let answer = self.faults.admit(&request)?;
+        let aliases = self.state().aliases.clone().into_iter();
+        let aliases = aliases
+            .map(|(alias_name, collection_name)| AliasDescription { alias_name, collection_name });
+        answer.give(ListAliasesResponse { aliases: aliases.collect(), time: 0.0 })
+    }
+
+    refused! {
+        list: ListCollectionsRequest => ListCollectionsResponse,
+        update: UpdateCollection => CollectionOperationResponse,
+        delete: DeleteCollection => CollectionOperationResponse,
+        list_collection_aliases: ListCollectionAliasesRequest => ListAliasesResponse,
+        collection_cluster_info: CollectionClusterInfoRequest => CollectionClusterInfoResponse,
+        update_collection_cluster_setup:
+            UpdateCollectionClusterSetupRequest => UpdateCollectionClusterSetupResponse,
+        create_shard_key: CreateShardKeyRequest => CreateShardKeyResponse,
+        delete_shard_key: DeleteShardKeyRequest => DeleteShardKeyResponse,
+        list_shard_keys: ListShardKeysRequest => ListShardKeysResponse,
+    }
+}
+
+#[tonic::async_trait]
+impl Points for Shards {
+    async fn upsert(
+        &self,
+        request: Request<UpsertPoints>,
+    ) -> Result<Response<PointsOperationResponse>, Status> {
+        let answer = self.faults.admit(&request)?;
+        let request = request.into_inner();
+        let points: Vec<_> =
+            request.points.into_iter().map(convert::point).collect::<Result<_, _>>()?;
+        let insert = PointOperations::UpsertPoints(PointInsertOperations::PointsList(points));
+        let operation = UpdateOperation::PointOperation(insert);
+        answer.give(self.change(&request.collection_name, operation).await?)
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeletePoints>,
+    ) -> Result<Response<PointsOperationResponse>, Status> {
+        let answer = self.faults.admit(&request)?;
+        let request = request.into_inner();
+        let delete = match request.points.and_then(|points| points.points_selector_one_of) {
+            Some(PointsSelectorOneOf::Points(list)) => {
+                let ids = list.ids.into_iter().map(|id| convert::id(Some(id)));
+                PointOperations::DeletePoints { ids: ids.collect::<Result<_, _>>()? }
+            }
+            Some(PointsSelectorOneOf::Filter(filter)) => {
+                let filter = convert::filter(Some(filter))?;
+                let filter = filter.ok_or_else(|| refuse("nothing says what to delete"))?;
+                PointOperations::DeletePointsByFilter(filter)
+            }
+            None => return Err(refuse("nothing says what to delete")),
+        };
+        let operation = UpdateOperation::PointOperation(delete);
+        answer.give(self.change(&request.collection_name, operation).await?)
+    }
+
+    async fn create_field_index(
+        &self,
+        request: Request<CreateFieldIndexCollection>,
+    ) -> Result<Response<PointsOperationResponse>, Status> {
+        let answer = self.faults.admit(&request)?;
+        let request = request.into_inner();
+        let schema = match request.field_index_params.and_then(|params| params.index_params) {
+            Some(IndexParams::KeywordIndexParams(_)) => json!({ "type": "keyword" }),
+            Some(IndexParams::IntegerIndexParams(params)) => {
+                json!({ "type": "integer", "lookup": params.lookup, "range": params.range })
+            }
+            _ => return Err(refuse("only keyword and integer indexes are made here")),
+        };
+        let schema: PayloadFieldSchema = serde_json::from_value(schema).map_err(internal)?;
+        let field_name = request.field_name.parse().map_err(|()| refuse("no field's name"))?;
+        let create = CreateIndex { field_name, field_schema: Some(schema) };
+        let create = FieldIndexOperations::CreateIndex(create);
+        let operation = UpdateOperation::FieldIndexOperation(create);
+        answer.give(self.change(&request.collection_name, operation).await?)
+    }
+
+    async fn get(&self, request: Request<GetPoints>) -> Result<Response<GetResponse>, Status> {
+        let answer = self.faults.admit(&request)?;
+        let request = request.into_inner();
+        let ids = request.ids.into_iter().map(|id| convert::id(Some(id)));
+        let retrieve = RetrieveRequest {
+            point_ids: ids.collect::<Result<_, _>>()?,
+            with_payload: Some(convert::with_payload(request.with_payload, true)?),
+            with_vector: Some(convert::with_vector(request.with_vectors)?),
+        };
+        let get = |shard: &EdgeShard| shard.retrieve(retrieve).map_err(internal);
+        let records = self.with_shard(&request.collection_name, get).await?;
+        let points = records.into_iter().map(|record| {
+            Ok(RetrievedPoint {
+                id: Some(convert::id_back(record.id)),
+                payload: convert::payload_back(record.payload),
+                vectors: convert::vectors_back(record.vector)?,
+                ..RetrievedPoint::default()
+            })
+        });
+        let result = points.collect::<Result<_, Status>>()?;
+        answer.give(GetResponse { result, ..GetResponse::default() })
+    }
+
+    async fn scroll(
+        &self,
+        request: Request<ScrollPoints>,
+    ) -> Result<Response<ScrollResponse>, Status> {
+        let answer = self.faults.admit(&request)?;
+        let request = request.into_inner();
+        if request.order_by.is_some() {
+            return Err(refuse("points come by id here"));
+        }
+        let scroll = ScrollRequest {
+            offset: request.offset.map(|id| convert::id(Some(id))).transpose()?,
+            limit: Some(request.limit.unwrap_or(10) as usize),
+            filter: convert::filter(request.filter)?,
+            with_payload: Some(convert::with_payload(request.with_payload, true)?),
+            with_vector: convert::with_vector(request.with_vectors)?,
+            order_by: None,
+        };
+        let call = |shard: &EdgeShard| shard.scroll(scroll).map_err(internal);
+        let (records, next) = self.with_shard(&request.collection_name, call).await?;
+        let points = records.into_iter().map(|record| {
+            Ok(RetrievedPoint {
+                id: Some(convert::id_back(record.id)),
+                payload: convert::payload_back(record.payload),
+                vectors: convert::vectors_back(record.vector)?,
+                ..RetrievedPoint::default()
+            })
+        });
+        answer.give(ScrollResponse {
+            next_page_offset: next.map(convert::id_back),
+            result: points.collect::<Result<_, Status>>()?,
+            ..ScrollResponse::default()
+        })
+    }
+
+    async fn count(
+        &self,
+        request: Request<CountPoints>,
+    ) -> Result<Response<CountResponse>, Status> {
+        let answer = self.faults.admit(&request)?;
+        let request = request.into_inner();
+        let count = CountRequest {
+            filter: convert::filter(request.filter)?,
+            exact: request.exact.unwrap_or(true),
+        };
+        let call = |shard: &EdgeShard| shard.count(count).map_err(internal);
+        let count = self.with_shard(&request.collection_name, call).await? as u64;
+        answer
+            .give(CountResponse { result: Some(CountResult { count }), ..CountResponse::default() })
+    }
+
+    async fn query(
+        &self,
+        request: Request<QueryPoints>,
+    ) -> Result<Response<QueryResponse>, Status> {
+        let answer = self.faults.admit(&request)?;
+        let request = request.into_inner();
+        if !request.prefetch.is_empty() || request.offset.is_some() || request.using.is_some() {
+            return Err(refuse("only plain queries are answered here"));
+        }
+        let variant = request.query.and_then(|query| query.variant);
+        let Some(Variant::Nearest(api::VectorInput { variant: Some(Wanted::Dense(dense)) })) =
+            variant
+        else {
+            return Err(refuse("only the nearest to a dense vector are found here"));
+        };
+        let nearest = NamedQuery {
+            query: VectorInternal::Dense(dense.data),
+            using: Some(DEFAULT_VECTOR_NAME.into()),
+        };
+        let limit = usize::try_from(request.limit.unwrap_or(10)).map_err(refuse)?;
+        let mut query = QueryRequestBuilder::new(limit)
+            .query(ScoringQuery::Vector(QueryEnum::Nearest(nearest)))
+            .with_payload(convert::with_payload(request.with_payload, false)?);
+        if let Some(filter) = convert::filter(request.filter)? {
+            query = query.filter(filter);
+        }
+        let query = query.build();
+        let call = |shard: &EdgeShard| shard.query(query).map_err(internal);
+        let points = self.with_shard(&request.collection_name, call).await?;
+        let points = points.into_iter().map(|point| ScoredPoint {
+            id: Some(convert::id_back(point.id)),
+            payload: convert::payload_back(point.payload),
+            score: point.score,
+            ..ScoredPoint::default()
+        });
+        answer.give(QueryResponse { result: points.collect(), ..QueryResponse::default() })
+    }
+
+    refused! {
+        update_vectors: UpdatePointVectors => PointsOperationResponse,
+        delete_vectors: DeletePointVectors => PointsOperationResponse,
+        set_payload: SetPayloadPoints => PointsOperationResponse,
+        overwrite_payload: SetPayloadPoints => PointsOperationResponse,
+        delete_payload: DeletePayloadPoints => PointsOperationResponse,
+        clear_payload: ClearPayloadPoints => PointsOperationResponse,
+        delete_field_index: DeleteFieldIndexCollection => PointsOperationResponse,
+        create_vector_name: CreateVectorNameRequest => PointsOperationResponse,
+        delete_vector_name: DeleteVectorNameRequest => PointsOperationResponse,
+        search: SearchPoints => SearchResponse,
+        search_batch: SearchBatchPoints => SearchBatchResponse,
+        search_groups: SearchPointGroups => SearchGroupsResponse,
+        recommend: RecommendPoints => RecommendResponse,
+        recommend_batch: RecommendBatchPoints => RecommendBatchResponse,
+        recommend_groups: RecommendPointGroups => RecommendGroupsResponse,
+        discover: DiscoverPoints => DiscoverResponse,
+        discover_batch: DiscoverBatchPoints => DiscoverBatchResponse,
+        update_batch: UpdateBatchPoints => UpdateBatchResponse,
+        query_batch: QueryBatchPoints => QueryBatchResponse,
+        query_groups: QueryPointGroups => QueryGroupsResponse,
+        facet: FacetCounts => FacetResponse,
+        search_matrix_pairs: SearchMatrixPoints => SearchMatrixPairsResponse,
+        search_matrix_offsets: SearchMatrixPoints => SearchMatrixOffsetsResponse,
+    }
+}

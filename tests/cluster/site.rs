@@ -1,0 +1,243 @@
+//! A site: engines, and the roles of `footage` on them.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use footage_clip::{ClipId, ClipRecord, SourceId};
+use footage_index::{Collection, FindClips as _, Quantization, ServerIndex, ServerSettings};
+use footage_tests::broker::Broker;
+use footage_tests::qdrant::VectorServer;
+use footage_tests::{Said, footage, run};
+use footage_topic::{
+    KafkaReader, KafkaSecurity, KafkaSettings, RawMessage, TopicMessage, TopicSpec,
+};
+use serde_json::Value;
+
+/// What a busy machine may need for anything here.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Partitions of every topic.
+const PARTITIONS: i32 = 3;
+
+pub(crate) struct Site {
+    folder: tempfile::TempDir,
+    pub(crate) broker: Broker,
+    pub(crate) vectors: VectorServer,
+    roles: BTreeMap<&'static str, Role>,
+}
+
+struct Role {
+    process: Child,
+    monitors: String,
+}
+
+impl Site {
+    /// None where there is no broker, which is said.
+    pub(crate) fn new() -> Option<Self> {
+        let broker = Broker::start()?;
+        let folder = tempfile::tempdir().unwrap();
+        let vectors = VectorServer::start(&[]);
+        let settings = format!(
+            "[kafka]\nbrokers = \"{}\"\npartitions = {PARTITIONS}\nsession_timeout_s = 6.0\n\
+             [qdrant]\nurl = \"{}\"\n[live]\ngate = false\ndecode = \"all\"\n",
+            broker.address(),
+            vectors.url()
+        );
+        fs_err::write(folder.path().join("site.toml"), settings).unwrap();
+        Some(Self { folder, broker, vectors, roles: BTreeMap::new() })
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A command with the data directory of `name`.
+    pub(crate) fn command(&self, name: &str, args: &[&str]) -> Command {
+        let mut command = footage();
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("FOOTAGE_") {
+                command.env_remove(variable);
+            }
+        }
+        command.args(args).arg("--config").arg(self.path("site.toml"));
+        command.arg("--data-dir").arg(self.path(name)).current_dir(self.folder.path());
+        command
+    }
+
+    pub(crate) fn ok(&self, name: &str, args: &[&str]) -> String {
+        let Said { code, out, err } = run(&mut self.command(name, args));
+        assert_eq!(code, Some(0), "{args:?}: {out}\n{err}\n{}", self.told());
+        out
+    }
+
+    /// Starts a role under a name, and does not wait for it.
+    pub(crate) fn start(&mut self, name: &'static str, role: &str) {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut log = fs_err::OpenOptions::new();
+        let log = log.create(true).append(true).open(self.path(&format!("{name}.log")));
+        let process = self
+            .command(name, &["run", role, "-v", "--set", &format!("metrics.listen={free}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.unwrap().into_file())
+            .spawn()
+            .unwrap();
+        self.roles.insert(name, Role { process, monitors: free.to_string() });
+    }
+
+    /// Waits until a role says that it does its work.
+    pub(crate) fn ready(&mut self, name: &str) {
+        until(&format!("{name} is ready"), || {
+            let role = self.roles.get_mut(name).unwrap();
+            let ended = role.process.try_wait().unwrap();
+            assert!(ended.is_none(), "{name} ended: {ended:?}\n{}", self.told());
+            let (status, _) = get(&self.roles[name].monitors, "/healthz/ready")?;
+            (status == 200).then_some(())
+        });
+    }
+
+    /// What a role tells Prometheus.
+    pub(crate) fn metrics(&self, name: &str) -> String {
+        until(&format!("metrics of {name}"), || {
+            let (status, text) = get(&self.roles[name].monitors, "/metrics")?;
+            (status == 200).then_some(text)
+        })
+    }
+
+    /// Ends a role at once, as a crash would.
+    pub(crate) fn kill(&mut self, name: &str) {
+        let mut role = self.roles.remove(name).unwrap();
+        role.process.kill().unwrap();
+        role.process.wait().unwrap();
+    }
+
+    /// Ends a role politely, and expects it to end well.
+    pub(crate) fn stop(&mut self, name: &str) {
+        let mut role = self.roles.remove(name).unwrap();
+        let pid = role.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let began = Instant::now();
+        let ended = until(&format!("{name} ends"), || role.process.try_wait().unwrap());
+        assert!(ended.success(), "{name} ended with {ended}\n{}", self.told());
+        assert!(began.elapsed() < Duration::from_secs(30), "{name} took {:?}", began.elapsed());
+    }
+
+    /// What all roles said.
+    pub(crate) fn told(&self) -> String {
+        let entries = fs_err::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap());
+        let logs = entries.filter(|entry| entry.path().extension().is_some_and(|e| e == "log"));
+        logs.map(|log| {
+            let text = fs_err::read_to_string(log.path()).unwrap();
+            let tail: Vec<&str> = text.lines().rev().take(30).collect();
+            let tail: Vec<&str> = tail.into_iter().rev().collect();
+            format!("== {}\n{}\n", log.path().display(), tail.join("\n"))
+        })
+        .collect()
+    }
+
+    pub(crate) fn kafka(&self) -> KafkaSettings {
+        KafkaSettings {
+            brokers: self.broker.address(),
+            security: KafkaSecurity::default(),
+            delivery_timeout: Duration::from_secs(20),
+            session_timeout: Duration::from_secs(6),
+            fetched_kib: 8192,
+        }
+    }
+
+    /// How a topic of the site is made.
+    pub(crate) fn topic(name: &str) -> TopicSpec {
+        TopicSpec {
+            name: name.to_owned(),
+            partitions: PARTITIONS,
+            replication: 1,
+            retention: None,
+            is_compacted: false,
+        }
+    }
+
+    /// Everything that lies in a topic.
+    pub(crate) async fn all(&self, topic: &str) -> Vec<RawMessage> {
+        let mut reader = KafkaReader::open(&self.kafka(), topic, &BTreeMap::new()).await.unwrap();
+        let mut all = Vec::new();
+        while !reader.is_caught_up() {
+            all.push(reader.next().await);
+        }
+        all
+    }
+
+    /// Every clip that lies in the topic of clips and can be read.
+    pub(crate) async fn clips(&self) -> Vec<ClipRecord> {
+        let messages = self.all("footage.clips.v1").await;
+        let read = messages.iter().filter_map(|message| TopicMessage::of(message).ok());
+        read.filter_map(|message| match message {
+            TopicMessage::Clip(clip) => Some(clip),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// The ids of a source's clips in the index.
+    pub(crate) async fn indexed(&self, collection: &Collection, source: &str) -> Vec<ClipId> {
+        let settings = ServerSettings {
+            url: self.vectors.url().to_owned(),
+            api_key: None,
+            alias: "footage-clips".to_owned(),
+            timeout: Duration::from_secs(20),
+            shards: 1,
+            replication: 1,
+            write_consistency: 1,
+            quantization: Quantization::None,
+            on_disk: false,
+            beam: 128,
+        };
+        let Ok(index) = ServerIndex::open_existing(&settings, collection).await else {
+            return Vec::new();
+        };
+        let source = SourceId::try_new(source).unwrap();
+        index.ids(&source, None, usize::MAX).await.unwrap_or_default()
+    }
+
+    /// What the search role says of a source's clips.
+    pub(crate) fn listed(&self, source: &str) -> Option<Value> {
+        let said = run(&mut self.command("search", &["source", "list", "--json"]));
+        let listed: Value = serde_json::from_str(&said.out).ok()?;
+        let sources = listed["sources"].as_array()?.clone();
+        sources.into_iter().find(|listed| listed["source_id"] == source)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        for role in self.roles.values_mut() {
+            // One that has ended by itself is what is wanted.
+            drop(role.process.kill());
+            drop(role.process.wait());
+        }
+    }
+}
+
+/// Asks again until there is an answer.
+pub(crate) fn until<R>(what: &str, mut answer: impl FnMut() -> Option<R>) -> R {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = answer() {
+            return answer;
+        }
+        assert!(began.elapsed() < PATIENCE, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn get(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: footage\r\nconnection: close\r\n\r\n").ok()?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).ok()?;
+    let status = reply.split(' ').nth(1)?.parse().ok()?;
+    Some((status, reply))
+}
