@@ -1,6 +1,7 @@
 //! Text for a person's terminal, whatever a file's name holds.
 
 use std::fmt::Write as _;
+use std::io::{Write as _, stderr};
 
 /// `text` with everything that would steer a terminal, or turn the direction of writing, written
 /// out as `\u{..}`.
@@ -16,6 +17,11 @@ pub(crate) fn escaped(text: &str) -> String {
         }
     }
     safe
+}
+
+/// A line for whoever looks at stderr; where nobody reads it, it is lost, and nothing else.
+pub(crate) fn tell(line: &str) {
+    drop(writeln!(stderr(), "{}", escaped(&masked(line))));
 }
 
 /// Names of values in an address that let somebody in.

@@ -95,6 +95,16 @@ pub enum IndexerError {
     Interrupted(String),
 }
 
+impl IndexerError {
+    /// Whether the disk was full: the same run works once there is room.
+    pub fn is_no_space(&self) -> bool {
+        matches!(
+            self,
+            Self::Index(IndexError::NoSpace { .. }) | Self::Ledger(LedgerError::NoSpace(_))
+        )
+    }
+}
+
 /// Brings what a topic holds into an index and its accounts.
 pub struct Indexer {
     index: Arc<dyn KeepClips>,

@@ -28,7 +28,7 @@ struct Shared {
     /// starves. Closed with the topic.
     room: Semaphore,
     held: Mutex<Held>,
-    /// Told at every publish and at the close.
+    /// Told at every publish, every commit and at the close.
     changed: Notify,
 }
 
@@ -62,6 +62,24 @@ impl MemoryTopic {
     /// Number of messages accepted and not committed.
     pub fn uncommitted(&self) -> usize {
         self.shared.held().messages.len()
+    }
+
+    /// Resolves once all that was accepted before the call is committed, or the topic is closed.
+    pub async fn caught_up(&self) {
+        let accepted = |held: &Held| held.first_offset + held.messages.len() as i64;
+        let until = accepted(&self.shared.held());
+        loop {
+            let mut changed = std::pin::pin!(self.shared.changed.notified());
+            // Listen before looking: a commit that comes in between is not slept through.
+            changed.as_mut().enable();
+            {
+                let held = self.shared.held();
+                if held.first_offset >= until || held.is_closed {
+                    return;
+                }
+            }
+            changed.await;
+        }
     }
 }
 
@@ -156,6 +174,7 @@ impl Follow for MemoryFollower {
         if !self.shared.room.is_closed() {
             self.shared.room.add_permits(freed);
         }
+        self.shared.changed.notify_waiters();
         Ok(())
     }
 }
@@ -210,5 +229,34 @@ mod tests {
             follower.commit(delivery.position).await.unwrap();
             assert_eq!(topic.uncommitted(), 0);
         }
+    }
+
+    #[tokio::test]
+    async fn catching_up_waits_for_what_was_accepted_before_and_for_nothing_later() {
+        use std::time::Duration;
+
+        use footage_clip::{ClipState, CoverageRecord, SourceId, Span};
+        use tokio::time::timeout;
+
+        let topic = MemoryTopic::new(NonZeroUsize::new(8).unwrap());
+        let message = CoverageRecord {
+            source_id: SourceId::try_new("gate").unwrap(),
+            span: Span::new(0, 1),
+            state: ClipState::Gated,
+        };
+        topic.caught_up().await;
+        topic.publish(message.clone().into()).await.unwrap();
+        let mut follower = topic.follow().await.unwrap();
+        let delivery = follower.receive().await.unwrap().unwrap();
+        let waiting = tokio::spawn({
+            let topic = topic.clone();
+            async move { topic.caught_up().await }
+        });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!waiting.is_finished(), "it was received, not committed");
+        topic.publish(message.into()).await.unwrap();
+        follower.commit(delivery.position).await.unwrap();
+        timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+        assert_eq!(topic.uncommitted(), 1);
     }
 }

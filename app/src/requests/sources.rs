@@ -178,11 +178,11 @@ impl RemoveRequest {
         }
         let mut removed = Vec::new();
         for id in &self.sources {
-            if let Some(watching) = watching {
-                watching.forget(id).await?;
-            } else {
-                forget_definition(data_dir, id)?;
-            }
+            // Held until all of it is removed.
+            let _forgotten = match watching {
+                Some(watching) => Some(watching.forget(id).await?),
+                None => forget_definition(data_dir, id).map(|_| None)?,
+            };
             remove_thumbnails(&house.thumbnails(), id, store).await?;
             let taken = remove_source(&store.index, &store.ledger, id).await?;
             remove_recording(&house.recording(id))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Write as _, stderr};
 use std::process::exit;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use footage_clip::SourceId;
@@ -20,7 +20,7 @@ use crate::instance::server::{self, Answering};
 use crate::outcome::{Outcome, in_one_line};
 use crate::requests::Desk;
 use crate::requests::sources::LiveState;
-use crate::terminal::{escaped, masked};
+use crate::terminal::tell;
 use crate::watching::{Searchable, Watching, live_state, reconcile, retain};
 
 /// How often the files that state sources are looked at for a change.
@@ -28,6 +28,12 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// How long a stop may take before it is forced.
 const DRAIN: Duration = Duration::from_secs(20);
+
+/// How long requests may take that are under way at a stop.
+const ANSWERED: Duration = Duration::from_secs(3);
+
+/// How long to wait for room on a full disk before trying again.
+const ROOM: Duration = Duration::from_secs(5);
 
 /// Watch live sources, and make what they show searchable within seconds
 ///
@@ -93,12 +99,11 @@ async fn watched(
 ) -> Result<()> {
     let settings = &desk.house.settings;
     let topic = Arc::new(MemoryTopic::new(settings.index.queue_records));
-    let follower = topic.follow().await?;
     let searchable = Arc::new(Searchable::new(Arc::new(desk.store.index.clone())));
     let indexing =
         IndexerSettings { max_wait: settings.live.batch_wait, ..settings.index.indexer() };
     let indexer = Indexer::new(searchable.clone(), desk.store.ledger.clone(), indexing);
-    let mut keeping = tokio::spawn(async move { indexer.run(follower).await });
+    let mut keeping = tokio::spawn(keep(indexer, topic.clone()));
 
     let waiting = EmbedSettings { live_queue_clips: settings.live.queue_clips, ..settings.embed };
     let (embed, stage) = EmbedStage::spawn(desk.model.clone(), waiting)
@@ -124,8 +129,8 @@ async fn watched(
     let failed = tokio::select! {
         _ = stop.wait_for(|stopped| *stopped) => None,
         kept = &mut keeping => Some(match kept {
-            Ok(Ok(_)) => anyhow::anyhow!("the topic ended"),
-            Ok(Err(error)) => error.into(),
+            Ok(Ok(())) => anyhow::anyhow!("the topic ended"),
+            Ok(Err(error)) => error,
             Err(error) => error.into(),
         }),
         Some(ended) = others.join_next() => Some(match ended {
@@ -135,7 +140,11 @@ async fn watched(
         }),
     };
     end.send_replace(true);
-    while others.join_next().await.is_some() {}
+    // Whoever is still being answered has had time to listen.
+    let ended = async { while others.join_next().await.is_some() {} };
+    if tokio::time::timeout(ANSWERED, ended).await.is_err() {
+        others.shutdown().await;
+    }
     let watching = Arc::into_inner(watching).context("the sources are still in use")?;
     let drained = async {
         watching.stop().await;
@@ -156,6 +165,25 @@ async fn watched(
     }
 }
 
+/// Brings into the index what the topic holds, until it is closed and drained. A full disk is waited
+/// out: what finds no place to wait meanwhile is lost, and accounted for.
+async fn keep(indexer: Indexer, topic: Arc<MemoryTopic>) -> Result<()> {
+    let mut tried: Option<Instant> = None;
+    loop {
+        let error = match indexer.run(topic.follow().await?).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_no_space() => error,
+            Err(error) => return Err(error.into()),
+        };
+        // Once for as long as it lasts.
+        if tried.is_none_or(|tried| tried.elapsed() > 2 * ROOM) {
+            tell(&format!("nothing is indexed at present, trying again: {error}"));
+        }
+        tokio::time::sleep(ROOM).await;
+        tried = Some(Instant::now());
+    }
+}
+
 /// Takes up changes of the files that state sources, until `ended`.
 async fn look_for_changes(watching: Arc<Watching>, mut ended: watch::Receiver<bool>) -> Result<()> {
     let mut told = String::new();
@@ -170,7 +198,7 @@ async fn look_for_changes(watching: Arc<Watching>, mut ended: watch::Receiver<bo
                 let line = in_one_line(&error);
                 // A mistake stays until somebody corrects it: once is enough.
                 if line != told {
-                    say(&format!("{line}; what was watched before goes on"));
+                    tell(&format!("{line}; what was watched before goes on"));
                     told = line;
                 }
             }
@@ -192,11 +220,11 @@ async fn tell_changes(watching: Arc<Watching>, mut ended: watch::Receiver<bool>)
                 |told: &LiveState| told.state == state.state && told.reason == state.reason;
             if !told.get(id).is_some_and(is_told) {
                 let why = state.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
-                say(&format!("{id}: {}{why}", state.state));
+                tell(&format!("{id}: {}{why}", state.state));
             }
         }
         for id in told.keys().filter(|id| !now.contains_key(*id)) {
-            say(&format!("{id}: not watched any more"));
+            tell(&format!("{id}: not watched any more"));
         }
         told = now;
         tokio::select! {
@@ -204,9 +232,4 @@ async fn tell_changes(watching: Arc<Watching>, mut ended: watch::Receiver<bool>)
             changed = changes.changed() => if changed.is_err() { return Ok(()) },
         }
     }
-}
-
-/// A line for whoever looks; where nobody reads stderr it is lost, and nothing else.
-fn say(line: &str) {
-    drop(writeln!(stderr(), "{}", escaped(&masked(line))));
 }

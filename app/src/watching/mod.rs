@@ -10,26 +10,31 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use footage_clip::SourceId;
 use footage_index::Ledger;
 use footage_model::Model;
 use footage_pipeline::{
     Camera, CameraState, CameraStatus, EmbedQueue, Patience, SystemClocks, Watch, WatchParts,
 };
-use footage_topic::Topic;
-use tokio::sync::Mutex;
+use footage_topic::{MemoryTopic, Topic};
+use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use self::reconcile::reconcile;
 pub(crate) use self::retention::retain;
 pub(crate) use self::searchable::Searchable;
 use self::timeline::LedgerTimeline;
 use crate::compose::{House, model_ref};
+use crate::outcome::in_one_line;
 use crate::requests::Desk;
 use crate::requests::sources::{LiveState, States, forget_definition};
 use crate::settings::Layers;
 use crate::settings::sources::{OwnSources, SourceDefinition, SourceList};
+use crate::terminal::tell;
 use crate::when::utc_text;
+
+/// How long what a removed source sent may take on its way into the index.
+const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// Everything that is watched, and the way to change it.
 pub(crate) struct Watching {
@@ -40,6 +45,13 @@ pub(crate) struct Watching {
     held: Mutex<Held>,
     /// None where clips are made searchable elsewhere.
     searchable: Option<Arc<Searchable>>,
+    /// The way to the index, where that is in this process.
+    corridor: Option<Arc<MemoryTopic>>,
+}
+
+/// A source that is watched no longer. As long as this is held, it cannot be taken up again.
+pub(crate) struct Forgotten<'a> {
+    _held: MutexGuard<'a, Held>,
 }
 
 /// What was taken up last.
@@ -54,14 +66,19 @@ impl Watching {
     pub(crate) async fn start(
         desk: &Desk,
         embed: EmbedQueue,
-        topic: Arc<dyn Topic>,
+        topic: Arc<MemoryTopic>,
         searchable: Arc<Searchable>,
     ) -> Result<Self> {
         let list = SourceList::read(desk.house.layers.sources(), &desk.house.settings.data_dir)?;
         let ledger = desk.store.ledger.clone();
         let (house, searchable) = (desk.house.clone(), Some(searchable));
-        let watching = Self::begin(house, &desk.model, ledger, embed, topic, searchable)?;
-        watching.take_up(list).await?;
+        let corridor = Some(topic.clone());
+        let begun = Self::begin(house, &desk.model, ledger, embed, topic, searchable)?;
+        let watching = Self { corridor, ..begun };
+        // As later: a source that cannot be watched is named, tried again, and keeps no other waiting.
+        if let Err(error) = watching.take_up(list).await {
+            tell(&in_one_line(&error));
+        }
         Ok(watching)
     }
 
@@ -90,14 +107,20 @@ impl Watching {
             clocks: Arc::new(SystemClocks::default()),
         };
         let watch = Watch::start(parts);
-        Ok(Self { watch, house, embed, held: Mutex::default(), searchable })
+        Ok(Self { watch, house, embed, held: Mutex::default(), searchable, corridor: None })
     }
 
     /// Reads the definitions again, and takes up what changed.
     pub(crate) async fn reload(&self) -> Result<()> {
+        // Locked before it is read: what is removed meanwhile would be taken up again.
+        let mut held = self.held.lock().await;
+        self.reload_into(&mut held).await
+    }
+
+    async fn reload_into(&self, held: &mut Held) -> Result<()> {
         let layers = self.house.restate.layers()?;
         let list = self.list_of(&layers)?;
-        self.take_up(list).await
+        self.take_up_into(held, list).await
     }
 
     /// Adds a source, or changes one that was added.
@@ -105,24 +128,32 @@ impl Watching {
         definition.check(&id)?;
         definition.camera(&id, &self.house.settings)?;
         let data_dir = &self.house.settings.data_dir;
+        // Until it is written: two that add at once would each write without the other's.
+        let mut held = self.held.lock().await;
         let mut own = OwnSources::read(data_dir)?;
-        if let Some(origin) = self.held.lock().await.list.stated_at.get(&id) {
+        if let Some(origin) = held.list.stated_at.get(&id) {
             bail!("source `{id}` is stated in {origin}: change it there");
         }
         own.sources.insert(id, definition);
         own.write(data_dir)?;
-        self.reload().await
+        self.reload_into(&mut held).await
     }
 
     /// Stops watching a source, and forgets its definition. Resolves once nothing of it is under
-    /// way.
-    pub(crate) async fn forget(&self, id: &SourceId) -> Result<()> {
-        forget_definition(&self.house.settings.data_dir, id)?;
+    /// way, neither from the camera nor to the index.
+    pub(crate) async fn forget(&self, id: &SourceId) -> Result<Forgotten<'_>> {
         let mut held = self.held.lock().await;
+        forget_definition(&self.house.settings.data_dir, id)?;
         held.list.sources.remove(id);
         held.cameras.remove(id);
         self.watch.remove(id).await;
-        Ok(())
+        if let Some(corridor) = &self.corridor {
+            let caught_up = tokio::time::timeout(CATCH_UP, corridor.caught_up()).await;
+            caught_up.with_context(|| {
+                format!("source `{id}` is watched no longer, but the index takes nothing at present: try again to remove its clips")
+            })?;
+        }
+        Ok(Forgotten { _held: held })
     }
 
     fn list_of(&self, layers: &Layers) -> Result<SourceList> {
@@ -133,6 +164,10 @@ impl Watching {
     /// that cannot be is named, and keeps no other from being taken up.
     pub(crate) async fn take_up(&self, wanted: SourceList) -> Result<()> {
         let mut held = self.held.lock().await;
+        self.take_up_into(&mut held, wanted).await
+    }
+
+    async fn take_up_into(&self, held: &mut Held, wanted: SourceList) -> Result<()> {
         let mut wrong = Vec::new();
         let gone = held.cameras.keys().filter(|id| !wanted.sources.contains_key(*id));
         let gone: Vec<SourceId> = gone.cloned().collect();

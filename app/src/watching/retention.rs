@@ -35,7 +35,10 @@ pub(crate) async fn retain(
     let footage = Recordings { data_dir: desk.house.settings.data_dir.clone() };
     let index = Arc::new(desk.store.index.clone());
     let retention = Retention::new(index, desk.store.ledger.clone(), Arc::new(footage));
-    retention.finish().await?;
+    // What was begun before and cannot be ended now is tried again with the rest, below.
+    if let Err(error) = retention.finish().await {
+        tracing::warn!(%error, "footage whose removal had begun is still there");
+    }
     loop {
         for (id, source) in watching.definitions().await {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

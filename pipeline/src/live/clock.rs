@@ -11,8 +11,9 @@ const STEP_NS: u64 = 500_000_000;
 /// Pictures this far out of order are shown late, not the sign of a clock that was set back.
 const DISORDER_NS: u64 = 1_000_000_000;
 
-/// A camera's clock that is further off than this is believed not to have been set at all.
-const BELIEVED_NS: u64 = 24 * 3600 * 1_000_000_000;
+/// A camera's clock that is further off than this is believed not to have been set, or to keep the time
+/// of another zone: when its pictures arrive is nearer to the truth.
+const BELIEVED_NS: u64 = 10 * 1_000_000_000;
 
 /// What lies between a picture's exposure and the time that its camera gives it.
 const EXPOSED_MS: u32 = 50;
