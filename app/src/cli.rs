@@ -96,7 +96,7 @@ impl Verb {
             Self::Model(args) => model::run(args, house),
             Self::Synth(args) => synth::run(&args),
             Self::Run(args) => run::run(&args, house),
-            Self::DeadLetter(args) => dead_letter::run(args, house),
+            Self::DeadLetter(args) => dead_letter::run(&args, house),
             Self::Doctor(args) => doctor::run(&args, house),
             Self::Config(args) => config::run(&args, house),
         }

@@ -130,13 +130,13 @@ impl Site {
     pub(crate) fn told(&self) -> String {
         let entries = fs_err::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap());
         let logs = entries.filter(|entry| entry.path().extension().is_some_and(|e| e == "log"));
-        logs.map(|log| {
+        let tail = |log: fs_err::DirEntry| {
             let text = fs_err::read_to_string(log.path()).unwrap();
-            let tail: Vec<&str> = text.lines().rev().take(30).collect();
-            let tail: Vec<&str> = tail.into_iter().rev().collect();
-            format!("== {}\n{}\n", log.path().display(), tail.join("\n"))
-        })
-        .collect()
+            let from = text.lines().count().saturating_sub(30);
+            let lines: Vec<&str> = text.lines().skip(from).collect();
+            format!("== {}\n{}\n", log.path().display(), lines.join("\n"))
+        };
+        logs.map(tail).collect::<Vec<_>>().concat()
     }
 
     pub(crate) fn kafka(&self) -> KafkaSettings {

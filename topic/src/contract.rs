@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const WATCHED: Duration = Duration::from_millis(150);
 
 /// Makes one test of each promise, for the topics that `$make(capacity: NonZeroUsize)` makes: a
-/// function to a boxed future of an `Arc<dyn Topic>`, or of none where there is nothing to test with.
+/// function to a [`Making`].
 #[macro_export]
 macro_rules! topic_contract {
     ($make:expr) => {
@@ -56,12 +56,11 @@ macro_rules! bounded_topic_contract {
     };
 }
 
+/// A topic in the making; none where there is nothing to test with.
+pub type Making = Pin<Box<dyn Future<Output = Option<Arc<dyn Topic>>> + Send>>;
+
 /// Makes an empty topic of a capacity.
-pub type Make<'a> = &'a (
-        dyn Fn(NonZeroUsize) -> Pin<Box<dyn Future<Output = Option<Arc<dyn Topic>>> + Send>>
-            + Send
-            + Sync
-    );
+pub type Make<'a> = &'a (dyn Fn(NonZeroUsize) -> Making + Send + Sync);
 
 /// Several publishers at once do not mix up what one of them says.
 pub async fn messages_of_a_source_arrive_in_order(make: Make<'_>) {

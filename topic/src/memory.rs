@@ -198,13 +198,10 @@ impl fmt::Debug for MemoryTopic {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::Pin;
-
     use super::*;
+    use crate::contract::Making;
 
-    fn made(
-        capacity: NonZeroUsize,
-    ) -> Pin<Box<dyn Future<Output = Option<Arc<dyn Topic>>> + Send>> {
+    fn made(capacity: NonZeroUsize) -> Making {
         Box::pin(async move { Some(Arc::new(MemoryTopic::new(capacity)) as Arc<dyn Topic>) })
     }
 

@@ -97,7 +97,7 @@ mod tests {
             CoverageRecord { source_id: source_id.clone(), span, state }.into()
         };
         let run: RunRecord = serde_json::from_str(
-            r#"{"source_id":"gate","start_ns":5,"utc":{"unix_ns":7,"clock":"arrival","uncertainty_ms":1}}"#,
+            r#"{"source_id":"gate","start_ns":5,"cause":"started","utc":{"unix_ns":7,"clock":"arrival","uncertainty_ms":1}}"#,
         )
         .unwrap();
         [coverage(ClipState::Gated), coverage(ClipState::Lost(LostReason::Overload)), run.into()]

@@ -8,12 +8,12 @@ mod broker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use footage_clip::{ClipState, CoverageRecord, LostReason, SourceId, Span};
+use footage_topic::contract::Making;
 use footage_topic::{
     DeadLetter, DeadLetters, Follow, KafkaError, KafkaReader, KafkaSecurity, KafkaSettings,
     KafkaTopic, PublishError, Topic, TopicMessage, TopicSpec, replay,
@@ -57,7 +57,7 @@ async fn opened(broker: &Broker, name: &str, capacity: usize) -> KafkaTopic {
     KafkaTopic::open(&settings(broker), &spec(name), "tests", capacity, None).await.unwrap()
 }
 
-fn made(capacity: NonZeroUsize) -> Pin<Box<dyn Future<Output = Option<Arc<dyn Topic>>> + Send>> {
+fn made(capacity: NonZeroUsize) -> Making {
     Box::pin(async move {
         let broker = SHARED.as_ref()?;
         let topic = opened(broker, &fresh("contract"), capacity.get()).await;

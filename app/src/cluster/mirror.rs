@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use footage_clip::{ClipState, CoverageRecord, RunRecord, SourceRecord};
-use footage_index::Ledger;
+use footage_index::{Ledger, LedgerError};
 use footage_topic::{KafkaReader, KafkaSettings, RawMessage, TopicMessage};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -81,7 +81,21 @@ impl Mirror {
         let positions = self.reader.positions().clone();
         let entered = tokio::task::spawn_blocking(move || -> Result<()> {
             ledger.enter_runs(&batch.runs)?;
-            ledger.enter(&batch.sources, &batch.coverage)?;
+            match ledger.enter(&batch.sources, &batch.coverage) {
+                // Whoever cuts a source in another way is told so; the others are not to suffer.
+                Err(LedgerError::OtherGrid { .. }) => {
+                    for source in &batch.sources {
+                        match ledger.enter(std::slice::from_ref(source), &[]) {
+                            Err(error @ LedgerError::OtherGrid { .. }) => {
+                                tracing::warn!(%error, "a source is not taken up");
+                            }
+                            entered => entered?,
+                        }
+                    }
+                    ledger.enter(&[], &batch.coverage)?;
+                }
+                entered => entered?,
+            }
             // After the entries: what is entered again is no harm, what is skipped would be.
             write_positions(&folder, &positions)
         });

@@ -64,16 +64,14 @@ pub(crate) async fn run(house: &House, mut stop: watch::Receiver<bool>) -> Resul
         None => None,
     };
     let on_port = async {
-        match listener {
-            Some(listener) => axum::serve(listener, routes.clone())
-                .with_graceful_shutdown(stopped(stop.clone()))
-                .await
-                .context("answering over HTTP ended"),
-            None => {
-                stopped(stop.clone()).await;
-                Ok(())
-            }
-        }
+        let Some(listener) = listener else {
+            stopped(stop.clone()).await;
+            return Ok(());
+        };
+        axum::serve(listener, routes.clone())
+            .with_graceful_shutdown(stopped(stop.clone()))
+            .await
+            .context("answering over HTTP ended")
     };
     counts.is_ready.store(1, Ordering::Relaxed);
     counts.indexed.set(indexed).ok();

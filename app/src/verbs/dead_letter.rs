@@ -38,14 +38,14 @@ enum Verb {
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub(crate) async fn run(args: Args, house: &House) -> Result<Outcome> {
+pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     let cluster = &house.settings.cluster;
     let (kafka, topic) = (cluster.kafka()?, cluster.dead_letters().name);
     let mut out = stdout().lock();
-    match args.verb {
+    match &args.verb {
         Verb::List { all, json } => {
-            let letters = DeadLetter::list(&kafka, &topic, all).await?;
-            if json {
+            let letters = DeadLetter::list(&kafka, &topic, *all).await?;
+            if *json {
                 let letters: Vec<_> = letters.iter().map(as_json).collect();
                 let listed = serde_json::json!({ "dead_letters": letters });
                 writeln!(out, "{}", serde_json::to_string_pretty(&listed)?)?;

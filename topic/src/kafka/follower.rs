@@ -1,6 +1,7 @@
 //! A member of the consumer group that carries messages on.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::{sleep, timeout};
 
 use super::group::{Group, Held, Verdict};
-use super::{Followed, RawMessage, Shared, connect, locked};
+use super::{DeadLetters, Followed, RawMessage, Shared, connect, locked};
 use crate::wire::About;
 use crate::{Delivery, Follow, FollowError, Position, TopicMessage};
 
@@ -24,13 +25,15 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Pauses between attempts to reach the cluster: the first one, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+type Burying = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 pub(super) struct KafkaFollower {
     /// None only while it is dropped.
     consumer: Option<Arc<StreamConsumer<Group>>>,
     group: Group,
     followed: Followed,
-    /// A message that cannot be read, until it lies in the dead-letter topic.
-    unreadable: Option<(RawMessage, String)>,
+    /// A message that cannot be read, and its way to the dead letters.
+    unreadable: Option<(RawMessage, Burying)>,
     /// What is to be committed once the group has settled, by partition.
     owed: BTreeMap<i32, i64>,
 }
@@ -74,14 +77,14 @@ impl KafkaFollower {
     }
 
     /// The next message as it lies in the topic; none when a little time has passed without one.
-    async fn next(&self) -> Result<Option<RawMessage>, FollowError> {
-        let Some(consumer) = &self.consumer else { return Ok(None) };
-        let waits = *self.shared().closed.borrow() || !self.owed.is_empty();
+    async fn next(&mut self) -> Result<Option<RawMessage>, FollowError> {
+        let Some(consumer) = self.consumer.clone() else { return Ok(None) };
+        let mut closed = self.shared().closed.subscribe();
+        let waits = *closed.borrow() || !self.owed.is_empty();
         let received = async {
             if waits {
                 return timeout(LOOK, consumer.recv()).await.ok();
             }
-            let mut closed = self.shared().closed.subscribe();
             tokio::select! {
                 received = consumer.recv() => Some(received),
                 // The sender lives as long as the follower.
@@ -103,19 +106,11 @@ impl KafkaFollower {
         }
     }
 
-    /// What a raw message says; none where it cannot be read and lies with the dead letters.
-    async fn read(&mut self) -> Result<Option<Delivery>, FollowError> {
-        let Some((raw, why)) = &self.unreadable else { return Ok(None) };
-        let dead_letters = self.shared().dead_letters.as_ref();
-        if let Some(dead_letters) = dead_letters {
-            let mut pause = PAUSE.0;
-            while let Err(error) = dead_letters.bury(raw, why).await {
-                tracing::warn!(%error, ?pause, "a dead letter cannot be put away yet");
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSE.1);
-            }
-        }
-        tracing::warn!(partition = raw.partition, offset = raw.offset, why, "dead letter");
+    /// Waits until the message that cannot be read lies with the dead letters. Returns what is told
+    /// instead of it, where it says what it is about. A wait that is given up goes on with the next.
+    async fn passed_over(&mut self) -> Option<Delivery> {
+        let (raw, burying) = self.unreadable.as_mut()?;
+        burying.await;
         let lost = About::read(&raw.payload).map(|about| CoverageRecord {
             source_id: about.source_id,
             span: about.span,
@@ -123,7 +118,7 @@ impl KafkaFollower {
         });
         let position = Position { partition: raw.partition, offset: raw.offset };
         self.unreadable = None;
-        Ok(lost.map(|lost| Delivery { position, message: lost.into() }))
+        lost.map(|lost| Delivery { position, message: lost.into() })
     }
 
     /// Commits now. Waits for a cluster that is away; gives up where the group is being divided anew.
@@ -194,11 +189,23 @@ impl KafkaFollower {
     }
 }
 
+/// Puts a message with the dead letters, where there are any; waits for a cluster that is away.
+async fn buried(dead_letters: Option<DeadLetters>, raw: RawMessage, why: String) {
+    tracing::warn!(partition = raw.partition, offset = raw.offset, why, "dead letter");
+    let Some(dead_letters) = dead_letters else { return };
+    let mut pause = PAUSE.0;
+    while let Err(error) = dead_letters.bury(&raw, &why).await {
+        tracing::warn!(%error, ?pause, "a dead letter cannot be put away yet");
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
 #[async_trait]
 impl Follow for KafkaFollower {
     async fn receive(&mut self) -> Result<Option<Delivery>, FollowError> {
         loop {
-            if let Some(delivery) = self.read().await? {
+            if let Some(delivery) = self.passed_over().await {
                 return Ok(Some(delivery));
             }
             self.commit_owed().await?;
@@ -215,7 +222,11 @@ impl Follow for KafkaFollower {
                     let position = Position { partition: raw.partition, offset: raw.offset };
                     return Ok(Some(Delivery { position, message }));
                 }
-                Err(error) => self.unreadable = Some((raw, error.to_string())),
+                Err(error) => {
+                    let dead_letters = self.shared().dead_letters.clone();
+                    let burying = buried(dead_letters, raw.clone(), error.to_string());
+                    self.unreadable = Some((raw, Box::pin(burying)));
+                }
             }
         }
     }

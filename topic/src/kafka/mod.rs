@@ -218,17 +218,16 @@ impl Topic for KafkaTopic {
         let mut under_way: VecDeque<Sent<'_>> = VecDeque::new();
         for message in messages {
             let room = loop {
+                if let Ok(room) = shared.room.try_acquire() {
+                    break room;
+                }
                 // What is under way of these very messages may be what takes up all the room.
-                match (shared.room.try_acquire(), under_way.pop_front()) {
-                    (Ok(room), oldest) => {
-                        oldest.into_iter().for_each(|oldest| under_way.push_front(oldest));
-                        break room;
-                    }
-                    (Err(_), Some(oldest)) => shared.reported(oldest).await?,
-                    (Err(_), None) => match shared.room.acquire().await {
-                        Ok(room) => break room,
-                        Err(_) => return Err(PublishError::Closed(message.to_string())),
-                    },
+                if let Some(oldest) = under_way.pop_front() {
+                    shared.reported(oldest).await?;
+                } else if let Ok(room) = shared.room.acquire().await {
+                    break room;
+                } else {
+                    return Err(PublishError::Closed(message.to_string()));
                 }
             };
             under_way.push_back(shared.send(&message, room).await?);
