@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::compose::House;
 use crate::outcome::Outcome;
-use crate::verbs::{config, coverage, doctor, embed, index, model, search, source, synth, watch};
+use crate::verbs::{config, coverage, doctor, embed, eval, index, model, search, source, synth, watch};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,6 +65,7 @@ pub(crate) enum Verb {
     Source(source::Args),
     Coverage(coverage::Args),
     Embed(embed::Args),
+    Eval(eval::Args),
     Model(model::Args),
     Synth(synth::Args),
     Doctor(doctor::Args),
@@ -89,6 +90,7 @@ impl Verb {
             Self::Watch(args) => watch::run(&args, house),
             Self::Coverage(args) => coverage::run(&args, house),
             Self::Embed(args) => embed::run(&args, house),
+            Self::Eval(args) => eval::run(&args, house),
             Self::Model(args) => model::run(args, house),
             Self::Synth(args) => synth::run(&args),
             Self::Doctor(args) => doctor::run(&args, house),

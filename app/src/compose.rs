@@ -51,10 +51,11 @@ impl House {
 
     /// Loads the model of the settings, or the bundled one.
     pub(crate) fn open_model(&self) -> Result<Model> {
+        let precision = self.settings.precision;
         match &self.settings.model_dir {
-            Some(dir) => Model::open(dir, &Device::Cpu)
+            Some(dir) => Model::open_with(dir, &Device::Cpu, precision)
                 .with_context(|| format!("cannot load the model in {}", dir.display())),
-            None => bundled::model(),
+            None => bundled::model(precision),
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use footage_clip::{PartialClip, Rate, WindowSpec};
 use footage_indexer::IndexerSettings;
-use footage_model::Model;
+use footage_model::{Model, Precision};
 use footage_pipeline::{
     DecodeMode, DecodeSettings, EmbedSettings, LiveDecode, PictureSize, RecordingSettings,
     Transport,
@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub data_dir: PathBuf,
     /// None: the bundled model.
     pub model_dir: Option<PathBuf>,
+    /// How exactly the processor multiplies for videos.
+    pub precision: Precision,
     pub window: WindowSettings,
     pub decode: DecodeChoices,
     pub embed: EmbedSettings,
@@ -170,6 +172,7 @@ impl Settings {
         Ok(Self {
             data_dir: data_dir(&layers.get::<String>("data.dir")?)?,
             model_dir: non_empty(layers.get::<String>("model.dir")?),
+            precision: layers.get("model.precision")?,
             window: WindowSettings {
                 length_frames: layers.parsed_unless("window.length_frames", "model")?,
                 stride_frames: layers.parsed_unless("window.stride_frames", "model")?,

@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod coverage;
 pub(crate) mod doctor;
 pub(crate) mod embed;
+pub(crate) mod eval;
 pub(crate) mod index;
 pub(crate) mod model;
 pub(crate) mod search;
