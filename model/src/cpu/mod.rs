@@ -70,12 +70,23 @@ impl CpuVideoEncoder {
         preprocess: Preprocess,
         precision: Precision,
     ) -> Result<Self, ModelError> {
+        Self::of(tower.clone(), preprocess, precision)
+    }
+
+    /// As [`Self::new`], with each block of the tower dropped once it is packed.
+    pub(crate) fn of(
+        mut tower: VideoTower,
+        preprocess: Preprocess,
+        precision: Precision,
+    ) -> Result<Self, ModelError> {
         let arithmetic = Arithmetic::fastest(precision);
         let projection = raw(&tower.vision.visual_projection)?;
         let [projection] = Packed::all([projection], Arithmetic::vectors())?;
-        let branch = tower.branch.as_ref().map(|branch| CpuBranch::new(branch, arithmetic));
+        let states = tower.states_needed();
+        let blocks = std::mem::take(&mut tower.vision.layers);
+        let branch = tower.branch.map(|branch| CpuBranch::new(branch, arithmetic));
         Ok(Self {
-            vision: CpuVision::new(&tower.vision, tower.states_needed(), arithmetic)?,
+            vision: CpuVision::new(&tower.vision, blocks, states, arithmetic)?,
             branch: branch.transpose()?,
             post_norm: Norm::new(&tower.vision.post_layernorm)?,
             projection,
