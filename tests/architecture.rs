@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const ROOMS: &[(&str, &[&str])] = &[
     ("clip", &[]),
     ("model", &["clip"]),
+    ("hub", &[]),
     ("plugins", &["clip"]),
     ("topic", &["clip"]),
     ("index", &["clip"]),
@@ -19,7 +20,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rtsp-server", &[]),
     (
         "app",
-        &["clip", "model", "plugins", "topic", "index", "pipeline", "indexer", "search", "synth"],
+        &[
+            "clip", "model", "hub", "plugins", "topic", "index", "pipeline", "indexer", "search",
+            "synth",
+        ],
     ),
 ];
 
@@ -32,6 +36,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("candle-core", &["model", "app"]),
     ("qdrant-edge", &["index"]),
     ("redb", &["index"]),
+    ("ureq", &["hub"]),
     ("gst", &["plugins", "pipeline", "synth", "rtsp-server", "app"]),
     ("tokio", &["topic", "index", "pipeline", "indexer", "app"]),
     ("clap", &["rtsp-server", "app"]),

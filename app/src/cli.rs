@@ -6,7 +6,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::compose::House;
 use crate::outcome::Outcome;
-use crate::verbs::{config, coverage, doctor, embed, eval, index, model, search, source, synth, watch};
+use crate::verbs::{
+    config, coverage, doctor, embed, eval, index, model, search, source, synth, watch,
+};
 
 const EXAMPLES: &str = "\
 Examples:

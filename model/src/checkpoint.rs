@@ -7,115 +7,20 @@
 //! Tensors stay in their files until the model asks for them, one after the other: a model is loaded
 //! without a second copy of it in memory.
 
+mod error;
+mod held;
+
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
-use serde::Serialize;
 
-use crate::weights::{Bytes, Format, Stored, WeightsFile, is_ignorable, known_name};
-
-/// Why a checkpoint was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CheckpointError {
-    /// The bytes are no file of weights, or not all of it.
-    #[error(
-        "the weights cannot be read ({0}): the file is cut short, damaged or neither safetensors \
-         nor PyTorch; copy it again"
-    )]
-    Unreadable(String),
-    /// The bytes are something else that people have in place of weights.
-    #[error("this is {0}")]
-    OtherKind(&'static str),
-    /// One of a model's files was refused.
-    #[error("`{}`: {source}", .path.display())]
-    InFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: Box<CheckpointError>,
-    },
-    /// A tensor holds something other than floating-point numbers.
-    #[error("tensor `{name}` is stored as {dtype}: only F32, F16 and BF16 are understood")]
-    Dtype {
-        /// Its name.
-        name: String,
-        /// What it is stored as.
-        dtype: String,
-    },
-    /// A tensor holds NaN or infinity.
-    #[error(
-        "tensor `{name}` holds a value that is not finite (element {element}): {}",
-        "the weights are damaged or training diverged"
-    )]
-    NotFinite {
-        /// Its name.
-        name: String,
-        /// The first such element, row-major.
-        element: usize,
-    },
-    /// An input holds no values.
-    #[error("tensor `{name}` has shape {shape:?}: there is nothing in it")]
-    Empty {
-        /// Its name.
-        name: String,
-        /// Its shape.
-        shape: Vec<usize>,
-    },
-    /// The file has one tensor under two names.
-    #[error("tensor `{0}` is there twice, as `btadapter_` and as `timesFPN_`")]
-    Twice(String),
-    /// The file and the model are not the same model.
-    #[error("the weights are not those of the configured model: {0}")]
-    Mismatch(Mismatch),
-}
-
-/// How a checkpoint differs from the model that was to be built from it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mismatch {
-    /// What the model needs and the file lacks, with the shape needed.
-    pub missing: BTreeMap<String, Vec<usize>>,
-    /// What the file has and the model does not know, with the shape found.
-    pub unused: BTreeMap<String, Vec<usize>>,
-    /// Right name, wrong shape: needed, then found.
-    pub misshapen: BTreeMap<String, (Vec<usize>, Vec<usize>)>,
-}
-
-impl fmt::Display for Mismatch {
-    /// The beginning of each list: a wrong file differs in hundreds of tensors.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 5;
-        let list = |lines: Vec<String>| {
-            let more = lines.len().saturating_sub(SHOWN);
-            let shown = lines.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
-            if more > 0 { format!("{shown} and {more} more") } else { shown }
-        };
-        let with_shape = |tensors: &BTreeMap<String, Vec<usize>>| {
-            list(tensors.iter().map(|(name, shape)| format!("`{name}` {shape:?}")).collect())
-        };
-        let mut parts = Vec::new();
-        if !self.missing.is_empty() {
-            let (n, names) = (self.missing.len(), with_shape(&self.missing));
-            parts.push(format!("{n} missing from the file: {names}"));
-        }
-        if !self.unused.is_empty() {
-            let (n, names) = (self.unused.len(), with_shape(&self.unused));
-            parts.push(format!("{n} in the file but not in the model: {names}"));
-        }
-        if !self.misshapen.is_empty() {
-            let lines = self.misshapen.iter().map(|(name, (needed, found))| {
-                format!("`{name}` needs {needed:?}, the file has {found:?}")
-            });
-            let n = self.misshapen.len();
-            parts.push(format!("{n} of another shape: {}", list(lines.collect())));
-        }
-        f.write_str(&parts.join("; "))
-    }
-}
+pub use self::error::{CheckpointError, Mismatch};
+use self::held::Held;
+pub use self::held::{Coverage, FileReport};
+use crate::weights::{Stored, WeightsFile, is_ignorable, known_name};
 
 /// The tensors of a checkpoint, each to be taken at least once, as `f32`.
 #[derive(Clone, Debug)]
@@ -126,45 +31,10 @@ pub struct Checkpoint {
     files: Arc<Vec<FileReport>>,
 }
 
-/// A tensor where it lies.
-#[derive(Clone, Debug)]
-pub(crate) struct Held {
-    bytes: Bytes,
-    stored: Stored,
-}
-
 #[derive(Debug, Default)]
 struct Audit {
     taken: BTreeMap<String, Vec<usize>>,
     mismatch: Mismatch,
-}
-
-/// What a file is, and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FileReport {
-    /// Where it lies; empty for bytes in memory.
-    pub path: PathBuf,
-    /// How it keeps its tensors.
-    pub format: Format,
-    /// Tensors that the model can use.
-    pub tensors: usize,
-    /// Their values.
-    pub values: usize,
-    /// Of these tensors, those that a later file replaced.
-    pub replaced: usize,
-    /// Tensors that embedding has no use for, and what is no tensor, by name.
-    pub passed_over: Vec<String>,
-    /// What of Python the file mentions beyond tensors. None of it was run.
-    pub named_code: Vec<String>,
-}
-
-/// How much of a model its files cover, in values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Coverage {
-    /// Values the model needs.
-    pub needed: usize,
-    /// Values of those that the files have in the right shape.
-    pub found: usize,
 }
 
 impl Checkpoint {
@@ -304,54 +174,6 @@ impl Checkpoint {
                 audit.mismatch.missing.insert(name.to_owned(), shape.dims().to_vec());
                 None
             }
-        }
-    }
-}
-
-impl Held {
-    /// The bytes of the tensor; a range within the file was checked when the file was listed.
-    fn data(&self) -> &[u8] {
-        self.bytes.as_slice().get(self.stored.range.clone()).unwrap_or_default()
-    }
-
-    /// The values, row-major.
-    fn values(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
-        let data = self.data();
-        let pairs = || data.as_chunks::<2>().0.iter();
-        Ok(match self.stored.dtype.as_str() {
-            "F32" => data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-            "F16" => pairs().map(|bytes| half::f16::from_le_bytes(*bytes).to_f32()).collect(),
-            "BF16" => pairs().map(|bytes| half::bf16::from_le_bytes(*bytes).to_f32()).collect(),
-            other => {
-                return Err(CheckpointError::Dtype { name: name.into(), dtype: other.to_owned() });
-            }
-        })
-    }
-
-    /// Position of the first value that is NaN or infinite: its exponent has all bits set.
-    fn first_not_finite(&self, name: &str) -> Result<Option<usize>, CheckpointError> {
-        let data = self.data();
-        let pairs = |exponent: u16| {
-            let mut values = data.as_chunks::<2>().0.iter();
-            values.position(|bytes| u16::from_le_bytes(*bytes) & exponent == exponent)
-        };
-        match self.stored.dtype.as_str() {
-            "F32" => {
-                const EXPONENT: u32 = 0x7f80_0000;
-                let is_bad = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes) & EXPONENT == EXPONENT;
-                let values = data.as_chunks::<4>().0;
-                // A block at a time without a way out of it, which the compiler can do in vectors.
-                let bad_block = values
-                    .chunks(4096)
-                    .position(|block| block.iter().fold(false, |bad, bytes| bad | is_bad(bytes)));
-                Ok(bad_block.and_then(|block| {
-                    let from = block * 4096;
-                    values[from..].iter().position(is_bad).map(|at| from + at)
-                }))
-            }
-            "F16" => Ok(pairs(0x7c00)),
-            "BF16" => Ok(pairs(0x7f80)),
-            other => Err(CheckpointError::Dtype { name: name.into(), dtype: other.to_owned() }),
         }
     }
 }

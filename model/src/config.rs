@@ -198,6 +198,9 @@ pub enum Fit {
     Stretch,
     /// Scale the long side, fill the rest with the mean colour: nothing is cut or distorted.
     Letterbox,
+    /// As many squares side by side as show all of the picture, overlapping where they must; each is
+    /// looked at by itself, and the clip's embedding is the mean of theirs.
+    Tile,
 }
 
 /// How pixels in between are found.
@@ -262,9 +265,10 @@ impl ModelConfig {
 
     pub(crate) fn check(&self) -> Result<(), ModelError> {
         self.architecture.check()?;
-        refuse_unless(!self.weights.is_empty() && self.weights.iter().all(|w| !w.is_empty()), || {
-            "weights must name at least one file".into()
-        })?;
+        refuse_unless(
+            !self.weights.is_empty() && self.weights.iter().all(|w| !w.is_empty()),
+            || "weights must name at least one file".into(),
+        )?;
         let preprocess = &self.preprocess;
         let all_finite =
             preprocess.mean.iter().chain(&preprocess.std).all(|value| value.is_finite());

@@ -29,13 +29,14 @@ pub mod cpu;
 mod encoder;
 mod error;
 mod infer;
-mod layout;
 pub mod layers;
+mod layout;
 mod model;
 mod ops;
 pub mod preprocess;
 mod resize;
 mod tensor_encoder;
+mod tiles;
 pub mod tokenizer;
 pub mod weights;
 
@@ -49,7 +50,9 @@ pub use crate::cpu::Precision;
 pub use crate::encoder::{FrameFeatures, TextEncoder, VideoEncoder};
 pub use crate::error::ModelError;
 pub use crate::layout::reference_preprocess;
-pub use crate::model::{CONFIG_FILE, Inspection, Model, TOKENIZER_FILE, WEIGHTS_FILE};
+pub use crate::model::{
+    CONFIG_FILE, Inspection, Model, ModelOptions, TOKENIZER_FILE, WEIGHTS_FILE,
+};
 pub use crate::ops::Ops;
 pub use crate::tensor_encoder::{TensorTextEncoder, TensorVideoEncoder};
 

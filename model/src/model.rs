@@ -9,13 +9,14 @@ use crate::ModelError;
 use crate::bt_adapter::VideoTower;
 use crate::checkpoint::{Checkpoint, CheckpointError, Coverage, FileReport};
 use crate::clip_text::TextTower;
-use crate::config::{Architecture, Calibration, ModelConfig, TokenizerKind};
+use crate::config::{Architecture, Calibration, Fit, ModelConfig, TokenizerKind};
 use crate::cpu::{CpuTextEncoder, CpuVideoEncoder, Precision};
 use crate::encoder::{TextEncoder, VideoEncoder};
 use crate::layout::Layout;
 use crate::ops::Ops;
 use crate::preprocess::Preprocess;
 use crate::tensor_encoder::{TensorTextEncoder, TensorVideoEncoder};
+use crate::tiles::TiledVideoEncoder;
 use crate::tokenizer::Tokenizer;
 
 /// Name of the configuration in a model's folder.
@@ -46,16 +47,16 @@ impl Model {
     /// (`config.json` and `model.safetensors` or `pytorch_model.bin`), or a file of weights whose
     /// sizes can be read off its tensors.
     pub fn open(path: &Path, device: &Device) -> Result<Self, ModelError> {
-        Self::open_with(path, device, Precision::default())
+        Self::open_with(path, device, ModelOptions::default())
     }
 
-    /// As [`Self::open`], with matrices on the CPU multiplied as exactly as `precision` says.
+    /// As [`Self::open`], used as `options` say.
     pub fn open_with(
         path: &Path,
         device: &Device,
-        precision: Precision,
+        options: ModelOptions,
     ) -> Result<Self, ModelError> {
-        Layout::read(path).and_then(|layout| Self::load(layout, device, precision)).map_err(
+        Layout::read(path).and_then(|layout| Self::load(layout, device, options)).map_err(
             |source| match source {
                 // Its message names the file already.
                 ModelError::Io(_) => source,
@@ -71,23 +72,23 @@ impl Model {
         tokenizer: Option<&[u8]>,
         device: &Device,
     ) -> Result<Self, ModelError> {
-        Self::from_bytes_with(config, weights, tokenizer, device, Precision::default())
+        Self::from_bytes_with(config, weights, tokenizer, device, ModelOptions::default())
     }
 
-    /// As [`Self::from_bytes`], with matrices on the CPU multiplied as exactly as `precision` says.
+    /// As [`Self::from_bytes`], used as `options` say.
     pub fn from_bytes_with(
         config: &[u8],
         weights: &[u8],
         tokenizer: Option<&[u8]>,
         device: &Device,
-        precision: Precision,
+        options: ModelOptions,
     ) -> Result<Self, ModelError> {
         let layout = Layout {
             config: ModelConfig::from_json(config)?,
             checkpoint: Checkpoint::from_bytes(weights)?,
             tokenizer: tokenizer.map(<[u8]>::to_vec),
         };
-        Self::load(layout, device, precision)
+        Self::load(layout, device, options)
     }
 
     /// What a model's files are, and how much of it they cover, without computing anything with
@@ -103,8 +104,14 @@ impl Model {
         })
     }
 
-    fn load(layout: Layout, device: &Device, precision: Precision) -> Result<Self, ModelError> {
-        let Layout { config, checkpoint, tokenizer } = layout;
+    fn load(layout: Layout, device: &Device, options: ModelOptions) -> Result<Self, ModelError> {
+        let Layout { mut config, checkpoint, tokenizer } = layout;
+        let precision = options.precision;
+        if let Some(fit) = options.fit {
+            config.preprocess.fit = fit;
+            // Only a crop leaves something over.
+            config.preprocess.short_side.take_if(|_| fit != Fit::Crop);
+        }
         let tokenizer = tokenizer.as_deref();
         let architecture = &config.architecture;
         plan(architecture, &checkpoint)??;
@@ -128,6 +135,11 @@ impl Model {
             Box::new(CpuVideoEncoder::of(tower, preprocess, precision)?)
         } else {
             Box::new(TensorVideoEncoder::new(tower, preprocess))
+        };
+        let video: Box<dyn VideoEncoder> = if config.preprocess.fit == Fit::Tile {
+            Box::new(TiledVideoEncoder::new(video))
+        } else {
+            video
         };
         let (files, coverage) = (checkpoint.files().to_vec(), checkpoint.coverage());
         Ok(Self { config, fingerprint, files, coverage, video, text })
@@ -194,6 +206,15 @@ impl Model {
     pub fn calibration(&self) -> Option<Calibration> {
         self.config.calibration
     }
+}
+
+/// How a model is used, other than it says itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModelOptions {
+    /// How exactly matrices are multiplied on the CPU.
+    pub precision: Precision,
+    /// How a picture becomes a square; as the model says where none.
+    pub fit: Option<Fit>,
 }
 
 /// What the files of a model are, whether or not it can be used.

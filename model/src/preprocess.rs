@@ -77,7 +77,8 @@ impl Preprocess {
         };
         match self.config.fit {
             Fit::Stretch => resize_window(frame, &whole(side, side), self.config.resize),
-            Fit::Crop => {
+            // A tile is a square already, but for rounding.
+            Fit::Crop | Fit::Tile => {
                 let short = self.config.short_side.unwrap_or(side);
                 let (width, height) = match self.config.resize {
                     Resize::Bicubic => scaled_down(width, height, short),
@@ -120,11 +121,7 @@ fn scaled(width: usize, height: usize, scale: f64) -> (usize, usize) {
 /// The short side to `short`, the long side in proportion and rounded down, as the hub's processor
 /// does.
 fn scaled_down(width: usize, height: usize, short: usize) -> (usize, usize) {
-    if width <= height {
-        (short, short * height / width)
-    } else {
-        (short * width / height, short)
-    }
+    if width <= height { (short, short * height / width) } else { (short * width / height, short) }
 }
 
 #[cfg(test)]

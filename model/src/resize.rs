@@ -162,9 +162,8 @@ fn kernels(length: usize, scaled: usize, from: usize, count: usize) -> Vec<Kerne
 fn weighed(kernel: &Kernel, value: impl Fn(usize) -> u8) -> u8 {
     let half = 1i64 << (PILLOW_BITS - 1);
     let products = kernel.weights.iter().enumerate();
-    let sum: i64 = products
-        .map(|(at, weight)| i64::from(*weight) * i64::from(value(kernel.first + at)))
-        .sum();
+    let sum: i64 =
+        products.map(|(at, weight)| i64::from(*weight) * i64::from(value(kernel.first + at))).sum();
     ((sum + half) >> PILLOW_BITS).clamp(0, 255) as u8
 }
 

@@ -54,8 +54,7 @@ impl Judged {
         Self {
             has_answer: !answers.is_empty(),
             rank: given.iter().position(is_right).map(|at| at + 1),
-            false_alarms: is_calibrated
-                .then(|| alarms.filter(|given| !is_right(given)).count()),
+            false_alarms: is_calibrated.then(|| alarms.filter(|given| !is_right(given)).count()),
         }
     }
 }
@@ -100,7 +99,9 @@ impl Scores {
             recall_at_10: recall(10),
             mean_reciprocal_rank: mean(&|judged| judged.rank.map_or(0.0, |rank| 1.0 / rank as f64)),
             sentences_without_answer: judged.len() - answerable.len(),
-            false_alarms_per_hour: alarms.filter(|_| asked > 0.0).map(|alarms| alarms as f64 / asked),
+            false_alarms_per_hour: alarms
+                .filter(|_| asked > 0.0)
+                .map(|alarms| alarms as f64 / asked),
         }
     }
 }

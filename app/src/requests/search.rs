@@ -146,7 +146,11 @@ impl Picture {
     }
 }
 
-async fn shown(answer: &Answer, index: &dyn FindClips, folder: Option<&Path>) -> Result<Vec<Shown>> {
+async fn shown(
+    answer: &Answer,
+    index: &dyn FindClips,
+    folder: Option<&Path>,
+) -> Result<Vec<Shown>> {
     let mut shown = Vec::new();
     for found in &answer.moments {
         let moment = &found.moment;

@@ -208,9 +208,8 @@ fn list(bytes: &[u8]) -> Result<Listing, CheckpointError> {
 /// What people have in place of weights, with what to do about it.
 fn other_kind(bytes: &[u8]) -> Option<&'static str> {
     let text = bytes.trim_ascii_start();
-    let begins = |with: &[u8]| {
-        text.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with))
-    };
+    let begins =
+        |with: &[u8]| text.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
     if begins(b"version https://git-lfs") {
         Some("a pointer of Git LFS, not the weights: fetch them with `git lfs pull`")
     } else if begins(b"<!doctype") || begins(b"<html") || begins(b"<?xml") {

@@ -20,7 +20,10 @@ pub(super) enum Object {
     /// The name of something in Python, as `module name`.
     Global(String),
     /// A call that was not made.
-    Call { callable: Id, args: Id },
+    Call {
+        callable: Id,
+        args: Id,
+    },
     /// Something kept outside the pickle.
     Persistent(Id),
     /// Anything else: none, booleans, floats, bytes, sets.
@@ -164,8 +167,7 @@ impl<'a> Machine<'a> {
             }
             0x85..=0x87 => {
                 let count = usize::from(code - 0x84);
-                let mut values =
-                    (0..count).map(|_| self.pop()).collect::<Result<Vec<_>, _>>()?;
+                let mut values = (0..count).map(|_| self.pop()).collect::<Result<Vec<_>, _>>()?;
                 values.reverse();
                 self.push(Object::Sequence(values));
             }
@@ -238,7 +240,9 @@ impl<'a> Machine<'a> {
                 let at = self.index()?;
                 self.recall(at)?;
             }
-            other => return Err(format!("it has an instruction {other:#04x} that PyTorch never writes")),
+            other => {
+                return Err(format!("it has an instruction {other:#04x} that PyTorch never writes"));
+            }
         }
         Ok(true)
     }
@@ -385,7 +389,8 @@ mod tests {
     #[test]
     fn a_call_is_noted_and_never_made() {
         // What pickle.dumps makes of an object whose __reduce__ is os.system("touch /tmp/x").
-        let program = b"\x80\x02cposix\nsystem\nq\x00X\x0c\x00\x00\x00touch /tmp/xq\x01\x85q\x02Rq\x03.";
+        let program =
+            b"\x80\x02cposix\nsystem\nq\x00X\x0c\x00\x00\x00touch /tmp/xq\x01\x85q\x02Rq\x03.";
         let (objects, root) = read(program).unwrap();
         assert!(matches!(objects.get(root), Object::Call { .. }));
         assert_eq!(objects.globals, BTreeSet::from(["posix system".to_owned()]));

@@ -147,7 +147,8 @@ impl Archive<'_> {
         };
         let key = self.text(key).ok_or("has a storage without a name")?;
         let name = format!("{}data/{key}", self.folder);
-        let range = self.entries.get(&name).ok_or_else(|| format!("its data `{name}` is missing"))?;
+        let range =
+            self.entries.get(&name).ok_or_else(|| format!("its data `{name}` is missing"))?;
         Ok((dtype, range.clone()))
     }
 }
@@ -162,7 +163,12 @@ fn width(dtype: &str) -> usize {
     }
 }
 
-fn within(storage: &Range<usize>, dtype: &str, offset: usize, shape: &[usize]) -> Option<Range<usize>> {
+fn within(
+    storage: &Range<usize>,
+    dtype: &str,
+    offset: usize,
+    shape: &[usize],
+) -> Option<Range<usize>> {
     let elements = shape.iter().try_fold(1usize, |all, side| all.checked_mul(*side))?;
     let begin = storage.start.checked_add(offset.checked_mul(width(dtype))?)?;
     let end = begin.checked_add(elements.checked_mul(width(dtype))?)?;
@@ -186,7 +192,9 @@ mod tests {
 
     #[test]
     fn only_elements_one_after_the_other_are_row_major() {
-        assert!(is_row_major(&[2, 3], &[3, 1]) && is_row_major(&[], &[]) && is_row_major(&[5], &[1]));
+        assert!(
+            is_row_major(&[2, 3], &[3, 1]) && is_row_major(&[], &[]) && is_row_major(&[5], &[1])
+        );
         assert!(is_row_major(&[1, 3], &[77, 1]) && is_row_major(&[2, 1, 3], &[3, 9, 1]));
         assert!(!is_row_major(&[2, 3], &[1, 2]) && !is_row_major(&[2], &[0]));
     }

@@ -54,8 +54,7 @@ fn end(bytes: &[u8]) -> Result<(usize, usize), String> {
 fn entry(bytes: &[u8], record: &[u8]) -> Result<(String, Range<usize>, usize), String> {
     expect(record, 0, ENTRY)?;
     let method = u16_at(record, 10)?;
-    let (packed, size, offset) =
-        (u32_at(record, 20)?, u32_at(record, 24)?, u32_at(record, 42)?);
+    let (packed, size, offset) = (u32_at(record, 20)?, u32_at(record, 24)?, u32_at(record, 42)?);
     let [name_len, extra_len, comment_len] =
         [u16_at(record, 28)?, u16_at(record, 30)?, u16_at(record, 32)?].map(|len| len as usize);
     let length = 46 + name_len + extra_len + comment_len;
