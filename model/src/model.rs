@@ -130,10 +130,11 @@ impl Model {
         } else {
             Box::new(TensorTextEncoder::new(text, words))
         };
-        let tower = VideoTower::new(architecture, Ops::Fused, &vb.pp("backbone"))?;
+        let backbone = vb.pp("backbone");
         let video: Box<dyn VideoEncoder> = if is_cpu {
-            Box::new(CpuVideoEncoder::of(tower, preprocess, precision)?)
+            Box::new(CpuVideoEncoder::read(architecture, &backbone, preprocess, precision)?)
         } else {
+            let tower = VideoTower::new(architecture, Ops::Fused, &backbone)?;
             Box::new(TensorVideoEncoder::new(tower, preprocess))
         };
         let video: Box<dyn VideoEncoder> = if config.preprocess.fit == Fit::Tile {

@@ -48,10 +48,10 @@ impl VisionRoom {
 }
 
 impl CpuVision {
-    /// Packs the weights of a tower and of its blocks, which are taken out of it; each frame will keep the last `states` states.
+    /// Packs the weights of a tower, whose blocks `block` gives; each frame will keep the last `states` states.
     pub(super) fn new(
         tower: &VisionTower,
-        blocks: Vec<Block>,
+        block: impl Fn(usize) -> Result<Block, ModelError> + Sync,
         states: usize,
         arithmetic: Arithmetic,
     ) -> Result<Self, ModelError> {
@@ -61,14 +61,17 @@ impl CpuVision {
             inputs: tower.config.patch_values(),
         };
         let [patch_embedding] = Packed::all([patch_embedding], arithmetic)?;
-        let block = |layer: Block| CpuBlock::new(&layer, arithmetic);
+        let packed = |at: usize| CpuBlock::new(&block(at)?, arithmetic);
         Ok(Self {
             config: tower.config,
             patch_embedding,
             class_embedding: floats_of(&tower.class_embedding)?,
             position_embedding: floats_of(&tower.position_embedding)?,
             pre_norm: Norm::new(&tower.pre_layrnorm)?,
-            blocks: blocks.into_par_iter().map(block).collect::<Result<_, _>>()?,
+            blocks: (0..tower.config.layers)
+                .into_par_iter()
+                .map(packed)
+                .collect::<Result<_, _>>()?,
             states,
         })
     }

@@ -241,7 +241,9 @@ impl<'a> Machine<'a> {
                 self.recall(at)?;
             }
             other => {
-                return Err(format!("it has an instruction {other:#04x} that PyTorch never writes"));
+                return Err(format!(
+                    "it has an instruction {other:#04x} that PyTorch never writes"
+                ));
             }
         }
         Ok(true)
