@@ -134,7 +134,7 @@ impl Store {
             copy(&mut reader, &mut writer, &mut |done| {
                 progress(FileProgress { path: file.path, done, size, is_checking: false });
             })?;
-            finish(writer, &part, file, size, file.sha256.map(str::to_owned), dir, progress)
+            finish(writer, &part, file, size, file.sha256, dir, progress)
         })
     }
 
@@ -240,7 +240,7 @@ fn download(
             hub.wait_after(failure, failed, &url)?;
         }
     }
-    finish(writer, &part, file, told.size, expected, dir, progress)
+    finish(writer, &part, file, told.size, expected.as_deref(), dir, progress)
 }
 
 /// Brings the next part of a file, and counts what has arrived even where it ends early.
@@ -295,7 +295,7 @@ fn finish(
     part: &Path,
     file: &PublishedFile,
     size: u64,
-    expected: Option<String>,
+    expected: Option<&str>,
     dir: &Path,
     progress: &mut dyn FnMut(FileProgress<'_>),
 ) -> Result<HeldFile, HubError> {
@@ -304,11 +304,9 @@ fn finish(
     let found = sha256_of(&mut File::open(part)?, &mut |done| {
         progress(FileProgress { path: file.path, done, size, is_checking: true });
     })?;
-    if let Some(expected) =
-        expected.as_ref().filter(|expected| !expected.eq_ignore_ascii_case(&found))
-    {
+    if let Some(expected) = expected.filter(|expected| !expected.eq_ignore_ascii_case(&found)) {
         fs_err::remove_file(part)?;
-        let (path, expected) = (dir.join(file.path), expected.clone());
+        let (path, expected) = (dir.join(file.path), expected.to_owned());
         return Err(HubError::Checksum { path, expected, found });
     }
     fs_err::rename(part, dir.join(file.path))?;
@@ -351,5 +349,6 @@ fn sha256_of(file: &mut File, told: &mut dyn FnMut(u64)) -> std::io::Result<Stri
         done += read as u64;
         told(done);
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    let digits = hasher.finalize().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    Ok(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
 }

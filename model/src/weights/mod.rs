@@ -61,7 +61,7 @@ struct Listing {
     tensors: BTreeMap<String, Stored>,
     /// What is no tensor.
     beside: Vec<String>,
-    /// What of Python, other than PyTorch's own tensors, a pickle mentions.
+    /// What of Python, other than `PyTorch`'s own tensors, a pickle mentions.
     named: Vec<String>,
 }
 
@@ -160,7 +160,7 @@ impl WeightsFile {
         &self.listing.beside
     }
 
-    /// What of Python the file mentions, beyond what PyTorch needs for tensors. None of it was run.
+    /// What of Python the file mentions, beyond what `PyTorch` needs for tensors. None of it was run.
     pub fn named_code(&self) -> &[String] {
         &self.listing.named
     }

@@ -32,7 +32,7 @@ pub(crate) fn known_name(name: &str) -> String {
     renamed.unwrap_or_else(|| name.to_owned()).replace("timesFPN_", "btadapter_")
 }
 
-/// Without what PyTorch's parallel training puts before every name.
+/// Without what `PyTorch`'s parallel training puts before every name.
 fn plain(name: &str) -> &str {
     name.strip_prefix("module.").unwrap_or(name)
 }

@@ -2,7 +2,7 @@
 //!
 //! A pickle is a program for a small machine that may name any function of Python and have it called.
 //! This machine has no functions: a call stays a note of what was to be called, and only the notes
-//! that PyTorch writes for tensors are understood afterwards. Objects are kept once and referred to by
+//! that `PyTorch` writes for tensors are understood afterwards. Objects are kept once and referred to by
 //! number, and every object costs bytes of the file, so a small file cannot fill the memory.
 
 use std::collections::{BTreeSet, HashMap};
@@ -84,12 +84,27 @@ impl<'a> Machine<'a> {
             0x95 => drop(self.array::<8>()?),
             b'(' => self.stack.push(Slot::Mark),
             b'0' => drop(self.stack.pop()),
-            b'1' => drop(self.to_mark()?),
+            b'1' | 0x90 => drop(self.pop_to_mark()?),
             b'2' => {
                 let top = self.top()?;
                 self.stack.push(Slot::Value(top));
             }
-            b'N' | 0x88 | 0x89 => self.push(Object::Other),
+            _ => {
+                let is_known = self.value(code)? || self.collection(code)? || self.object(code)?;
+                if !is_known {
+                    return Err(format!(
+                        "it has an instruction {code:#04x} that PyTorch never writes"
+                    ));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// An instruction that puts down a value by itself; false where it is none.
+    fn value(&mut self, code: u8) -> Result<bool, String> {
+        match code {
+            b'N' | 0x88 | 0x89 | 0x8f => self.push(Object::Other),
             b'F' | b'S' => {
                 self.line()?;
                 self.push(Object::Other);
@@ -145,24 +160,30 @@ impl<'a> Machine<'a> {
                 self.take(length)?;
                 self.push(Object::Other);
             }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// An instruction that makes or fills a collection; false where it is none.
+    fn collection(&mut self, code: u8) -> Result<bool, String> {
+        match code {
             b']' | b')' => self.push(Object::Sequence(Vec::new())),
             b'}' => self.push(Object::Dict(Vec::new())),
-            0x8f => self.push(Object::Other),
             b'a' => {
                 let value = self.pop()?;
                 self.extend_sequence(&[value])?;
             }
             b'e' => {
-                let values = self.to_mark()?;
+                let values = self.pop_to_mark()?;
                 self.extend_sequence(&values)?;
             }
-            0x90 => drop(self.to_mark()?),
             b't' | b'l' => {
-                let values = self.to_mark()?;
+                let values = self.pop_to_mark()?;
                 self.push(Object::Sequence(values));
             }
             0x91 => {
-                self.to_mark()?;
+                self.pop_to_mark()?;
                 self.push(Object::Other);
             }
             0x85..=0x87 => {
@@ -172,7 +193,7 @@ impl<'a> Machine<'a> {
                 self.push(Object::Sequence(values));
             }
             b'd' => {
-                let values = self.to_mark()?;
+                let values = self.pop_to_mark()?;
                 self.push(Object::Dict(pairs(&values)));
             }
             b's' => {
@@ -181,9 +202,17 @@ impl<'a> Machine<'a> {
                 self.extend_dict(&[key, value])?;
             }
             b'u' => {
-                let values = self.to_mark()?;
+                let values = self.pop_to_mark()?;
                 self.extend_dict(&values)?;
             }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// An instruction about names, calls and objects known already; false where it is none.
+    fn object(&mut self, code: u8) -> Result<bool, String> {
+        match code {
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
                 self.global(&module, &name);
@@ -240,11 +269,7 @@ impl<'a> Machine<'a> {
                 let at = self.index()?;
                 self.recall(at)?;
             }
-            other => {
-                return Err(format!(
-                    "it has an instruction {other:#04x} that PyTorch never writes"
-                ));
-            }
+            _ => return Ok(false),
         }
         Ok(true)
     }
@@ -322,7 +347,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Id>, String> {
+    fn pop_to_mark(&mut self) -> Result<Vec<Id>, String> {
         let mark = self.stack.iter().rposition(|slot| matches!(slot, Slot::Mark));
         let mark = mark.ok_or("it takes what it never put down")?;
         let values = self.stack.drain(mark..).filter_map(|slot| match slot {

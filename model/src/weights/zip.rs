@@ -1,7 +1,7 @@
-//! The directory of a zip archive whose entries are stored as they are, as PyTorch writes it.
+//! The directory of a zip archive whose entries are stored as they are, as `PyTorch` writes it.
 //!
 //! Only what a checkpoint needs: names and places. Written here because general readers refuse files
-//! that PyTorch writes: its padding is a field too short for them when the name inside the archive
+//! that `PyTorch` writes: its padding is a field too short for them when the name inside the archive
 //! has exactly 21 characters.
 
 use std::collections::BTreeMap;
@@ -10,11 +10,11 @@ use std::ops::Range;
 /// Entries by name: where their bytes lie in the file.
 pub(super) type Directory = BTreeMap<String, Range<usize>>;
 
-const END: &[u8; 4] = b"PK\x05\x06";
-const END_64: &[u8; 4] = b"PK\x06\x06";
-const END_64_LOCATOR: &[u8; 4] = b"PK\x06\x07";
-const ENTRY: &[u8; 4] = b"PK\x01\x02";
-const LOCAL: &[u8; 4] = b"PK\x03\x04";
+const END: [u8; 4] = *b"PK\x05\x06";
+const END_64: [u8; 4] = *b"PK\x06\x06";
+const END_64_LOCATOR: [u8; 4] = *b"PK\x06\x07";
+const ENTRY: [u8; 4] = *b"PK\x01\x02";
+const LOCAL: [u8; 4] = *b"PK\x03\x04";
 
 /// Reads the directory, or says what is wrong with the archive.
 pub(super) fn directory(bytes: &[u8]) -> Result<Directory, String> {
@@ -36,7 +36,7 @@ fn end(bytes: &[u8]) -> Result<(usize, usize), String> {
     // The record is 22 bytes and a comment of at most 65,535.
     let from = bytes.len().saturating_sub(22 + 0xffff);
     let tail = &bytes[from..];
-    let found = tail.windows(4).rposition(|window| window == END);
+    let found = tail.windows(4).rposition(|window| *window == END);
     let at = from + found.ok_or("the directory at its end is missing: the file is cut short")?;
     let (count, offset) = (u16_at(bytes, at + 10)?, u32_at(bytes, at + 16)?);
     if count != 0xffff && offset != 0xffff_ffff {
@@ -95,9 +95,9 @@ fn wide(fields: [u32; 3], extra: &[u8]) -> Result<[usize; 3], String> {
     Ok(values)
 }
 
-fn expect(bytes: &[u8], at: usize, magic: &[u8; 4]) -> Result<(), String> {
+fn expect(bytes: &[u8], at: usize, magic: [u8; 4]) -> Result<(), String> {
     let found = bytes.get(at..).and_then(|rest| rest.get(..4));
-    if found == Some(magic) { Ok(()) } else { Err("its directory is damaged".into()) }
+    if found == Some(&magic[..]) { Ok(()) } else { Err("its directory is damaged".into()) }
 }
 
 fn number<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], String> {
