@@ -1,10 +1,10 @@
 """The rival of `cargo bench -p footage-model --bench video`: the same architecture in PyTorch.
 
-CLIP's image tower with BT-Adapter's branch, random weights, one clip of 8 frames, f32 or bf16, eager,
-no gradients. Written from the formulas, with the usual building blocks: fused linear layers with bias,
+CLIP's image tower with BT-Adapter's branch, random weights, one clip of 8 frames, f32 or bf16, eager or
+compiled (which needs a C++ compiler), no gradients. Written from the formulas, with the usual building blocks: fused linear layers with bias,
 `scaled_dot_product_attention`, `layer_norm`. Prints clips per second and CPU seconds a clip.
 
-    python3 benches/pytorch_clip.py [b32|l14] [THREADS] [SECONDS] [f32|bf16]
+    python3 benches/pytorch_clip.py [b32|l14] [THREADS] [SECONDS] [f32|bf16] [eager|compiled]
 """
 
 import sys
@@ -131,7 +131,10 @@ def main():
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[sys.argv[4] if len(sys.argv) > 4 else "f32"]
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    how = sys.argv[5] if len(sys.argv) > 5 else "eager"
     model = Model(*SIZES[name]).eval().to(dtype)
+    if how == "compiled":
+        model = torch.compile(model)
     clip = torch.randn(1, 8, 3, 224, 224).to(dtype)
     with torch.inference_mode():
         model(clip)
@@ -142,7 +145,7 @@ def main():
             walls.append(time.perf_counter() - begin)
         cpu = (time.process_time() - cpu) / len(walls)
     speed = 1 / sorted(walls)[len(walls) // 2]
-    print(f"PyTorch {torch.__version__} {name}, {dtype}, {threads} threads")
+    print(f"PyTorch {torch.__version__} {name}, {dtype}, {how}, {threads} threads")
     print(f"one clip: {speed:.3f} clips/s, {cpu:.4f} CPU seconds a clip ({len(walls)} runs)")
 
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const ROOMS: &[(&str, &[&str])] = &[
     ("clip", &[]),
     ("model", &["clip"]),
+    ("hub", &[]),
     ("plugins", &["clip"]),
     ("topic", &["clip"]),
     ("index", &["clip"]),
@@ -20,7 +21,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("qdrant-server", &[]),
     (
         "app",
-        &["clip", "model", "plugins", "topic", "index", "pipeline", "indexer", "search", "synth"],
+        &[
+            "clip", "model", "hub", "plugins", "topic", "index", "pipeline", "indexer", "search",
+            "synth",
+        ],
     ),
 ];
 
@@ -35,6 +39,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("qdrant-client", &["index", "qdrant-server"]),
     ("rdkafka", &["topic"]),
     ("redb", &["index"]),
+    ("ureq", &["hub"]),
     ("gst", &["plugins", "pipeline", "synth", "rtsp-server", "app"]),
     ("tokio", &["topic", "index", "pipeline", "indexer", "qdrant-server", "app"]),
     ("clap", &["rtsp-server", "qdrant-server", "app"]),

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::compose::House;
 use crate::outcome::Outcome;
 use crate::verbs::{
-    config, coverage, dead_letter, doctor, embed, index, model, run, search, source, synth, watch,
+    config, coverage, dead_letter, doctor, embed, eval, index, model, run, search, source, synth, watch,
 };
 
 const EXAMPLES: &str = "\
@@ -67,6 +67,7 @@ pub(crate) enum Verb {
     Source(source::Args),
     Coverage(coverage::Args),
     Embed(embed::Args),
+    Eval(eval::Args),
     Model(model::Args),
     Synth(synth::Args),
     Run(run::Args),
@@ -93,6 +94,7 @@ impl Verb {
             Self::Watch(args) => watch::run(&args, house),
             Self::Coverage(args) => coverage::run(&args, house),
             Self::Embed(args) => embed::run(&args, house),
+            Self::Eval(args) => eval::run(&args, house),
             Self::Model(args) => model::run(args, house),
             Self::Synth(args) => synth::run(&args),
             Self::Run(args) => run::run(&args, house),

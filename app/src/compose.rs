@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use candle_core::Device;
 use footage_clip::{ModelRef, SourceId, SourceKind, SourceRecord, UtcStart};
 use footage_index::{
     Collection, EmbeddedIndex, EmbeddedSettings, Filter, FindClips, IndexError, Ledger, With,
     finish_removals,
 };
-use footage_model::Model;
+use footage_model::{FileReport, Model, ModelOptions};
 use footage_pipeline::{Archive, EarlierWork, EmbedStage, footage_dir};
 use footage_search::KnownSource;
 use footage_topic::Topic;
@@ -51,11 +51,36 @@ impl House {
 
     /// Loads the model of the settings, or the bundled one.
     pub(crate) fn open_model(&self) -> Result<Model> {
-        match &self.settings.model_dir {
-            Some(dir) => Model::open(dir, &Device::Cpu)
-                .with_context(|| format!("cannot load the model in {}", dir.display())),
-            None => bundled::model(),
+        let Settings { precision, fit, .. } = self.settings;
+        let options = ModelOptions { precision, fit };
+        let Some(path) = self.model_path()? else { return bundled::model(options) };
+        let model = Model::open_with(&path, &Device::Cpu, options)
+            .with_context(|| format!("cannot load the model in {}", path.display()))?;
+        for file in model.files() {
+            tracing::info!("{}", described(file));
         }
+        Ok(model)
+    }
+
+    /// Where the model of the settings lies; none for the bundled one. A name that is no path is
+    /// that of a pulled model.
+    pub(crate) fn model_path(&self) -> Result<Option<PathBuf>> {
+        let Some(stated) = &self.settings.model_dir else { return Ok(None) };
+        let named = stated.to_str().and_then(footage_hub::find).filter(|_| !stated.exists());
+        let Some(published) = named else { return Ok(Some(stated.clone())) };
+        let store = self.store_of_models();
+        ensure!(
+            store.manifest(published).is_some(),
+            "the model {0} is not here yet: run `footage model pull {0}`",
+            published.name
+        );
+        ensure!(published.is_whole, "{} is {}", published.name, published.about);
+        Ok(Some(store.place(published.name)))
+    }
+
+    /// Where pulled models lie.
+    pub(crate) fn store_of_models(&self) -> footage_hub::Store {
+        footage_hub::Store::new(&self.settings.hub.dir)
     }
 
     /// Opens the index for clips of `model`, and makes it where there is none.
@@ -159,6 +184,35 @@ impl<I: FindClips> Store<I> {
             Some(UtcStart { unix_ns: start.unix_ns.checked_sub(offset)?, ..start })
         }))
     }
+}
+
+/// What a file of weights is, and what became of it, in one line.
+pub(crate) fn described(file: &FileReport) -> String {
+    let name = file.path.file_name().map_or_else(
+        || "the weights inside the program".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    let mut line = format!(
+        "{name}: {}; {} tensors of {} values used",
+        file.format,
+        file.tensors - file.replaced,
+        file.values
+    );
+    if file.replaced > 0 {
+        line += &format!(", {} replaced by a later file", file.replaced);
+    }
+    if !file.passed_over.is_empty() {
+        let shown = file.passed_over.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
+        let more = file.passed_over.len().saturating_sub(6);
+        line += &format!("; passed over: {shown}");
+        if more > 0 {
+            line += &format!(" and {more} more");
+        }
+    }
+    if !file.named_code.is_empty() {
+        line += &format!("; mentions code, none of which was run: {}", file.named_code.join(", "));
+    }
+    line
 }
 
 /// What a model is called in records.

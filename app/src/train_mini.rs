@@ -286,6 +286,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             std: [train::DEVIATION; 3],
         },
         tokenizer: TokenizerKind::File,
+        weights: vec![footage_model::WEIGHTS_FILE.to_owned()],
         window: WindowDefaults::try_new(FRAMES, 2, Rate::try_new(RATE as u32, 1)?)?,
         calibration: Some(calibration),
     };

@@ -35,6 +35,7 @@ use crate::cpu::{CpuTextTower, CpuVideoEncoder, Precision};
 use crate::model::map_file;
 use crate::ops::Ops;
 use crate::preprocess::Preprocess;
+use crate::weights::WeightsFile;
 
 /// How far one of our tensors is from the expected one.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +75,7 @@ pub fn check(
     architecture: Option<&Architecture>,
     ops: Ops,
 ) -> Result<CheckReport, ModelError> {
-    let checkpoint = Checkpoint::from_safetensors(&map_file(weights)?, &Device::Cpu)?;
+    let checkpoint = Checkpoint::from_files(&[WeightsFile::open(weights)?])?;
     let architecture = match architecture {
         Some(architecture) => architecture.clone(),
         None => crate::infer::architecture(&checkpoint)?,
@@ -87,7 +88,7 @@ pub fn check(
 
     let vb = checkpoint.var_builder(&Device::Cpu);
     let tower = VideoTower::new(&architecture, ops, &vb.pp("backbone"))?;
-    let has_text = checkpoint.tensors().keys().any(|name| name.starts_with("text_backbone."));
+    let has_text = checkpoint.names().any(|name| name.starts_with("text_backbone."));
     let text = if has_text {
         let vb = vb.pp("text_backbone");
         Some(TextTower::new(architecture.text, architecture.projection, ops, &vb)?)
@@ -252,7 +253,7 @@ impl Computed<'_> {
         tower: &TextTower,
         input: &BTreeMap<String, Tensor>,
     ) -> Result<(), ModelError> {
-        let on_cpu = CpuTextTower::new(tower)?;
+        let on_cpu = CpuTextTower::new(tower.clone())?;
         for (name, ids) in input {
             let Some(rest) = name.strip_prefix("token_ids") else { continue };
             let prefix = match rest.strip_prefix("_len") {

@@ -1,125 +1,34 @@
-//! A safetensors checkpoint that is used whole or refused.
+//! A checkpoint that is used whole or refused.
 //!
 //! A model built from half a checkpoint still gives vectors, and a tensor nobody took means that
 //! the file and the model differ. So nothing is made up for what is missing, and what is left over
 //! is an error, with both sides named.
+//!
+//! Tensors stay in their files until the model asks for them, one after the other: a model is loaded
+//! without a second copy of it in memory.
+
+mod error;
+mod held;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-/// Tensors that published checkpoints carry and inference has no use for.
-///
-/// `position_ids` is a buffer that Hugging Face writes: the numbers 0, 1, 2, ... `extra_proj` is the
-/// head of a pre-training loss (BT-ADAPTER.md 3.2). `logit_scale` is CLIP's temperature.
-fn is_ignorable(name: &str) -> bool {
-    name.ends_with("position_ids") || name.starts_with("extra_proj.") || name == "logit_scale"
-}
+pub use self::error::{CheckpointError, Mismatch};
+use self::held::Held;
+pub use self::held::{Coverage, FileReport};
+use crate::weights::{Stored, WeightsFile, is_ignorable, known_name};
 
-/// The name under which the model knows a tensor: the authors' internal files call the branch
-/// `timesFPN`, their released code `btadapter` (BT-ADAPTER.md 5.1).
-fn known_name(name: &str) -> String {
-    name.replace("timesFPN_", "btadapter_")
-}
-
-/// Why a checkpoint was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CheckpointError {
-    /// The bytes are no safetensors file, or not all of it.
-    #[error(
-        "the weights cannot be read ({0}): the file is cut short, damaged or no safetensors file; \
-         copy it again"
-    )]
-    Unreadable(String),
-    /// A tensor holds something other than floating-point numbers.
-    #[error("tensor `{name}` is stored as {dtype}: only F32, F16 and BF16 are understood")]
-    Dtype {
-        /// Its name.
-        name: String,
-        /// What it is stored as.
-        dtype: String,
-    },
-    /// A tensor holds NaN or infinity.
-    #[error(
-        "tensor `{name}` holds a value that is not finite (element {element}): {}",
-        "the weights are damaged or training diverged"
-    )]
-    NotFinite {
-        /// Its name.
-        name: String,
-        /// The first such element, row-major.
-        element: usize,
-    },
-    /// An input holds no values.
-    #[error("tensor `{name}` has shape {shape:?}: there is nothing in it")]
-    Empty {
-        /// Its name.
-        name: String,
-        /// Its shape.
-        shape: Vec<usize>,
-    },
-    /// The file has one tensor under two names.
-    #[error("tensor `{0}` is there twice, as `btadapter_` and as `timesFPN_`")]
-    Twice(String),
-    /// The file and the model are not the same model.
-    #[error("the weights are not those of the configured model: {0}")]
-    Mismatch(Mismatch),
-}
-
-/// How a checkpoint differs from the model that was to be built from it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mismatch {
-    /// What the model needs and the file lacks, with the shape needed.
-    pub missing: BTreeMap<String, Vec<usize>>,
-    /// What the file has and the model does not know, with the shape found.
-    pub unused: BTreeMap<String, Vec<usize>>,
-    /// Right name, wrong shape: needed, then found.
-    pub misshapen: BTreeMap<String, (Vec<usize>, Vec<usize>)>,
-}
-
-impl fmt::Display for Mismatch {
-    /// The beginning of each list: a wrong file differs in hundreds of tensors.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 5;
-        let list = |lines: Vec<String>| {
-            let more = lines.len().saturating_sub(SHOWN);
-            let shown = lines.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
-            if more > 0 { format!("{shown} and {more} more") } else { shown }
-        };
-        let with_shape = |tensors: &BTreeMap<String, Vec<usize>>| {
-            list(tensors.iter().map(|(name, shape)| format!("`{name}` {shape:?}")).collect())
-        };
-        let mut parts = Vec::new();
-        if !self.missing.is_empty() {
-            let (n, names) = (self.missing.len(), with_shape(&self.missing));
-            parts.push(format!("{n} missing from the file: {names}"));
-        }
-        if !self.unused.is_empty() {
-            let (n, names) = (self.unused.len(), with_shape(&self.unused));
-            parts.push(format!("{n} in the file but not in the model: {names}"));
-        }
-        if !self.misshapen.is_empty() {
-            let lines = self.misshapen.iter().map(|(name, (needed, found))| {
-                format!("`{name}` needs {needed:?}, the file has {found:?}")
-            });
-            let n = self.misshapen.len();
-            parts.push(format!("{n} of another shape: {}", list(lines.collect())));
-        }
-        f.write_str(&parts.join("; "))
-    }
-}
-
-/// The tensors of a checkpoint, as `f32`, each to be taken at least once.
+/// The tensors of a checkpoint, each to be taken at least once, as `f32`.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    tensors: Arc<BTreeMap<String, Tensor>>,
+    tensors: Arc<BTreeMap<String, Held>>,
     audit: Arc<Mutex<Audit>>,
     hash: blake3::Hash,
+    files: Arc<Vec<FileReport>>,
 }
 
 #[derive(Debug, Default)]
@@ -129,30 +38,67 @@ struct Audit {
 }
 
 impl Checkpoint {
-    /// Reads every tensor of a safetensors file onto `device`, converted to `f32`.
-    pub fn from_safetensors(bytes: &[u8], device: &Device) -> Result<Self, crate::ModelError> {
-        let file = SafeTensors::deserialize(bytes)
-            .map_err(|error| CheckpointError::Unreadable(error.to_string()))?;
-        let views: BTreeMap<&str, TensorView<'_>> = file.iter().collect();
-        let mut hasher = blake3::Hasher::new();
-        let mut tensors = BTreeMap::new();
-        for (name, view) in views {
-            if is_ignorable(name) {
-                continue;
+    /// Reads one file that lies in memory.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, crate::ModelError> {
+        Self::from_files(&[WeightsFile::of_bytes(bytes)?])
+    }
+
+    /// Puts files on top of each other: tensors of a later one replace those of earlier ones. Every
+    /// value is looked at, and hashed.
+    pub fn from_files(files: &[WeightsFile]) -> Result<Self, crate::ModelError> {
+        let mut tensors: BTreeMap<String, (usize, Held)> = BTreeMap::new();
+        let mut reports: Vec<FileReport> = Vec::new();
+        for (number, file) in files.iter().enumerate() {
+            let mut report = FileReport {
+                path: file.path().to_owned(),
+                format: file.format(),
+                tensors: 0,
+                values: 0,
+                replaced: 0,
+                passed_over: file.beside().to_vec(),
+                named_code: file.named_code().to_vec(),
+            };
+            for (name, stored) in file.tensors() {
+                if is_ignorable(name) {
+                    report.passed_over.push(name.clone());
+                    continue;
+                }
+                let name = known_name(name);
+                report.tensors += 1;
+                report.values += stored.shape.iter().product::<usize>();
+                let held = Held { bytes: file.bytes.clone(), stored: stored.clone() };
+                match tensors.insert(name.clone(), (number, held)) {
+                    Some((earlier, _)) if earlier == number => {
+                        return Err(CheckpointError::Twice(name).into());
+                    }
+                    Some((earlier, _)) => reports[earlier].replaced += 1,
+                    None => {}
+                }
             }
-            let name = known_name(name);
-            hasher.update(format!("{name} {:?} {:?}\n", view.dtype(), view.shape()).as_bytes());
-            hasher.update(view.data());
-            let values = to_f32(&name, &view)?;
-            if let Some(element) = values.iter().position(|value| !value.is_finite()) {
-                return Err(CheckpointError::NotFinite { name, element }.into());
-            }
-            let tensor = Tensor::from_vec(values, view.shape(), device)?;
-            if tensors.insert(name.clone(), tensor).is_some() {
-                return Err(CheckpointError::Twice(name).into());
-            }
+            reports.push(report);
         }
-        Ok(Self { tensors: Arc::new(tensors), audit: Arc::default(), hash: hasher.finalize() })
+        let tensors: BTreeMap<_, _> =
+            tensors.into_iter().map(|(name, (_, held))| (name, held)).collect();
+        let mut hasher = blake3::Hasher::new();
+        for (name, held) in &tensors {
+            let Stored { dtype, shape, range } = &held.stored;
+            hasher.update(format!("{name} {dtype} {shape:?}\n").as_bytes());
+            let check = || held.first_not_finite(name);
+            let mut hash = || {
+                hasher.update(held.data());
+            };
+            let (element, ()) = rayon::join(check, &mut hash);
+            if let Some(element) = element? {
+                return Err(CheckpointError::NotFinite { name: name.clone(), element }.into());
+            }
+            held.bytes.forget(range);
+        }
+        Ok(Self {
+            tensors: Arc::new(tensors),
+            audit: Arc::default(),
+            hash: hasher.finalize(),
+            files: Arc::new(reports),
+        })
     }
 
     /// Hash over the names, types, shapes and bytes of all tensors that can change an embedding.
@@ -160,9 +106,19 @@ impl Checkpoint {
         &self.hash
     }
 
-    /// The tensors by name.
-    pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
-        &self.tensors
+    /// What the files are.
+    pub fn files(&self) -> &[FileReport] {
+        &self.files
+    }
+
+    /// The shape of a tensor, where it is there.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        Some(&self.tensors.get(name)?.stored.shape)
+    }
+
+    /// The names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
     }
 
     /// Hands the tensors out by path, and writes down which were asked for. [`Self::finish`] must
@@ -172,13 +128,18 @@ impl Checkpoint {
         VarBuilder::from_backend(Box::new(self.clone()), DType::F32, device.clone())
     }
 
+    /// As [`Self::var_builder`], and no tensor is read: all are zeros.
+    pub fn planner(&self) -> VarBuilder<'static> {
+        VarBuilder::from_backend(Box::new(Planner(self.clone())), DType::F32, Device::Cpu)
+    }
+
     /// Ends loading. Fails where the model asked for what is not there, or left something over.
     pub fn finish(&self) -> Result<(), CheckpointError> {
         let audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
         let mut mismatch = audit.mismatch.clone();
-        for (name, tensor) in self.tensors.iter() {
+        for (name, held) in self.tensors.iter() {
             if !audit.taken.contains_key(name) {
-                mismatch.unused.insert(name.clone(), tensor.dims().to_vec());
+                mismatch.unused.insert(name.clone(), held.stored.shape.clone());
             }
         }
         if mismatch == Mismatch::default() {
@@ -187,13 +148,25 @@ impl Checkpoint {
         Err(CheckpointError::Mismatch(mismatch))
     }
 
-    fn take(&self, shape: &Shape, name: &str) -> Option<Tensor> {
+    /// How much of what was asked for is there.
+    pub fn coverage(&self) -> Coverage {
+        let audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = |shape: &Vec<usize>| shape.iter().product::<usize>();
+        let needed = audit.taken.values().map(values).sum();
+        let Mismatch { missing, misshapen, .. } = &audit.mismatch;
+        let lacking: usize = missing.values().map(values).sum();
+        let wrong: usize = misshapen.values().map(|(needed, _)| values(needed)).sum();
+        Coverage { needed, found: needed - lacking - wrong }
+    }
+
+    /// The tensor, once it is known to be of that shape; what is wrong is written down.
+    fn take(&self, shape: &Shape, name: &str) -> Option<&Held> {
         let mut audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
         audit.taken.insert(name.to_owned(), shape.dims().to_vec());
         match self.tensors.get(name) {
-            Some(tensor) if tensor.shape() == shape => Some(tensor.clone()),
-            Some(tensor) => {
-                let both = (shape.dims().to_vec(), tensor.dims().to_vec());
+            Some(held) if held.stored.shape == shape.dims() => Some(held),
+            Some(held) => {
+                let both = (shape.dims().to_vec(), held.stored.shape.clone());
                 audit.mismatch.misshapen.insert(name.to_owned(), both);
                 None
             }
@@ -202,6 +175,31 @@ impl Checkpoint {
                 None
             }
         }
+    }
+}
+
+/// Writes down what is asked for, and gives zeros.
+struct Planner(Checkpoint);
+
+impl SimpleBackend for Planner {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _init: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        self.0.take(&shape, name);
+        Tensor::zeros(1, dtype, device)?.broadcast_as(shape)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
+        candle_core::bail!("tensor `{name}` was asked for without its shape")
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.0.tensors.contains_key(name)
     }
 }
 
@@ -215,7 +213,11 @@ impl SimpleBackend for Checkpoint {
         device: &Device,
     ) -> candle_core::Result<Tensor> {
         match self.take(&shape, name) {
-            Some(tensor) => tensor.to_device(device)?.to_dtype(dtype),
+            Some(held) => {
+                let values = held.values(name).map_err(candle_core::Error::wrap)?;
+                held.bytes.forget(&held.stored.range);
+                Tensor::from_vec(values, shape, device)?.to_dtype(dtype)
+            }
             // One value seen everywhere: a wrong configuration must not cost its memory.
             None => Tensor::zeros(1, dtype, device)?.broadcast_as(shape),
         }
@@ -230,24 +232,12 @@ impl SimpleBackend for Checkpoint {
     }
 }
 
-fn to_f32(name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, CheckpointError> {
-    let data = view.data();
-    let pairs = || data.as_chunks::<2>().0.iter();
-    Ok(match view.dtype() {
-        Dtype::F32 => {
-            data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
-        }
-        Dtype::F16 => pairs().map(|bytes| half::f16::from_le_bytes(*bytes).to_f32()).collect(),
-        Dtype::BF16 => pairs().map(|bytes| half::bf16::from_le_bytes(*bytes).to_f32()).collect(),
-        other => {
-            return Err(CheckpointError::Dtype { name: name.into(), dtype: format!("{other:?}") });
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+
     use crate::ModelError;
 
     fn file(tensors: &[(&str, Dtype, &[usize], Vec<u8>)]) -> Vec<u8> {
@@ -262,7 +252,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<Checkpoint, ModelError> {
-        Checkpoint::from_safetensors(bytes, &Device::Cpu)
+        Checkpoint::from_bytes(bytes)
     }
 
     #[test]
@@ -301,7 +291,8 @@ mod tests {
         let bf16 = half::bf16::from_f32(-2.0).to_le_bytes().to_vec();
         let bytes = file(&[("h", Dtype::F16, &[1], f16), ("b", Dtype::BF16, &[1], bf16)]);
         let checkpoint = read(&bytes).unwrap();
-        let value = |name: &str| checkpoint.tensors()[name].to_vec1::<f32>().unwrap();
+        let vb = checkpoint.var_builder(&Device::Cpu);
+        let value = |name: &str| vb.get(1, name).unwrap().to_vec1::<f32>().unwrap();
         assert_eq!((value("h"), value("b")), (vec![1.5], vec![-2.0]));
     }
 
@@ -327,7 +318,7 @@ mod tests {
     fn the_authors_internal_name_of_the_branch_is_understood_but_not_beside_the_other() {
         let branch = |name| (name, Dtype::F32, &[1usize][..], floats(&[1.0]));
         let checkpoint = read(&file(&[branch("backbone.timesFPN_cls_token")])).unwrap();
-        assert!(checkpoint.tensors().contains_key("backbone.btadapter_cls_token"));
+        assert!(checkpoint.shape("backbone.btadapter_cls_token").is_some());
         let both =
             file(&[branch("backbone.timesFPN_cls_token"), branch("backbone.btadapter_cls_token")]);
         assert!(read(&both).unwrap_err().to_string().contains("twice"));

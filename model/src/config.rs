@@ -24,11 +24,23 @@ pub struct ModelConfig {
     /// From words to token ids.
     #[serde(default)]
     pub tokenizer: TokenizerKind,
+    /// Files of weights beside `model.json`; tensors of a later one replace those of earlier ones.
+    #[serde(default = "own_weights", skip_serializing_if = "is_own_weights")]
+    pub weights: Vec<String>,
     /// How clips were cut when the model was trained.
     pub window: WindowSpec,
     /// From a cosine to a probability, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+}
+
+/// The one file of weights of a model that names none.
+pub(crate) fn own_weights() -> Vec<String> {
+    vec![crate::model::WEIGHTS_FILE.to_owned()]
+}
+
+fn is_own_weights(weights: &[String]) -> bool {
+    weights == own_weights()
 }
 
 /// Sizes of the two towers, of the space they share and of the branch.
@@ -186,6 +198,9 @@ pub enum Fit {
     Stretch,
     /// Scale the long side, fill the rest with the mean colour: nothing is cut or distorted.
     Letterbox,
+    /// As many squares side by side as show all of the picture, overlapping where they must; each is
+    /// looked at by itself, and the clip's embedding is the mean of theirs.
+    Tile,
 }
 
 /// How pixels in between are found.
@@ -198,6 +213,10 @@ pub enum Resize {
     Bilinear,
     /// The mean over the area of each output pixel when shrinking, otherwise bilinear: no aliasing.
     Area,
+    /// Bicubic with a filter that grows as the picture shrinks, in 22-bit fixed point, as Pillow
+    /// does on 8-bit pictures, and the long side rounded down: what the hub's processor does, and
+    /// `OpenAI`'s CLIP was trained with.
+    Bicubic,
 }
 
 /// From words to token ids.
@@ -244,8 +263,12 @@ impl ModelConfig {
             .map_err(|error| ModelError::Config(error.to_string()))
     }
 
-    fn check(&self) -> Result<(), ModelError> {
+    pub(crate) fn check(&self) -> Result<(), ModelError> {
         self.architecture.check()?;
+        refuse_unless(
+            !self.weights.is_empty() && self.weights.iter().all(|w| !w.is_empty()),
+            || "weights must name at least one file".into(),
+        )?;
         let preprocess = &self.preprocess;
         let all_finite =
             preprocess.mean.iter().chain(&preprocess.std).all(|value| value.is_finite());

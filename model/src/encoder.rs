@@ -19,6 +19,8 @@ pub(crate) enum States {
     Tensors(Vec<Tensor>),
     /// All states end to end, `[states, 1+N, D]`.
     Floats(Box<[f32]>),
+    /// Those of each of a picture's tiles.
+    Tiles(Vec<FrameFeatures>),
 }
 
 impl FrameFeatures {

@@ -26,7 +26,7 @@ pub(crate) fn architecture(checkpoint: &Checkpoint) -> Result<Architecture, Mode
     let branch = if branch_layers == 0 {
         None
     } else {
-        let gated = checkpoint.tensors().contains_key("backbone.balance1");
+        let gated = checkpoint.shape("backbone.balance1").is_some();
         let [max_frames, _] = sides(checkpoint, "backbone.btadapter_time_embed.weight")?;
         Some(BranchConfig {
             layers: branch_layers,
@@ -43,7 +43,7 @@ pub(crate) fn architecture(checkpoint: &Checkpoint) -> Result<Architecture, Mode
 fn text(checkpoint: &Checkpoint) -> Result<TextConfig, ModelError> {
     let tower = "text_backbone.text_model";
     let words = format!("{tower}.embeddings.token_embedding.weight");
-    let (vocab, width, context, mlp) = if checkpoint.tensors().contains_key(&words) {
+    let (vocab, width, context, mlp) = if checkpoint.shape(&words).is_some() {
         let [vocab, width] = sides(checkpoint, &words)?;
         let [context, _] =
             sides(checkpoint, &format!("{tower}.embeddings.position_embedding.weight"))?;
@@ -68,8 +68,8 @@ fn text(checkpoint: &Checkpoint) -> Result<TextConfig, ModelError> {
 fn sides<const N: usize>(checkpoint: &Checkpoint, name: &str) -> Result<[usize; N], ModelError> {
     let refused =
         |why: String| ModelError::Config(format!("sizes cannot be read off the weights: {why}"));
-    let tensor = checkpoint.tensors().get(name);
-    let dims = tensor.ok_or_else(|| refused(format!("no tensor `{name}`")))?.dims();
+    let dims = checkpoint.shape(name);
+    let dims = dims.ok_or_else(|| refused(format!("no tensor `{name}`")))?;
     dims.try_into()
         .map_err(|_| refused(format!("tensor `{name}` has shape {dims:?}, not {N} sides")))
 }
@@ -77,8 +77,7 @@ fn sides<const N: usize>(checkpoint: &Checkpoint, name: &str) -> Result<[usize; 
 /// How many numbered layers stand below `prefix`.
 fn count(checkpoint: &Checkpoint, prefix: &str) -> usize {
     let numbers: BTreeSet<usize> = checkpoint
-        .tensors()
-        .keys()
+        .names()
         .filter_map(|name| name.strip_prefix(prefix)?.split('.').next()?.parse().ok())
         .collect();
     numbers.len()
@@ -86,7 +85,6 @@ fn count(checkpoint: &Checkpoint, prefix: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
     use safetensors::Dtype;
     use safetensors::tensor::TensorView;
 
@@ -111,7 +109,7 @@ mod tests {
             (*name, TensorView::new(Dtype::F32, shape.to_vec(), &zeros[..bytes]).unwrap())
         });
         let file = safetensors::serialize(views, None).unwrap();
-        architecture(&Checkpoint::from_safetensors(&file, &Device::Cpu)?)
+        architecture(&Checkpoint::from_bytes(&file)?)
     }
 
     #[test]

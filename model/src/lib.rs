@@ -30,22 +30,29 @@ mod encoder;
 mod error;
 mod infer;
 pub mod layers;
+mod layout;
 mod model;
 mod ops;
 pub mod preprocess;
 mod resize;
 mod tensor_encoder;
+mod tiles;
 pub mod tokenizer;
+pub mod weights;
 
 pub use candle_core::Device;
 pub use footage_clip::{Embedding, Fingerprint, RgbFrame, WindowSpec as WindowDefaults};
 
 pub use crate::check::{CheckReport, TensorDifference, check};
+pub use crate::checkpoint::{Coverage, FileReport};
 pub use crate::config::{Calibration, ModelConfig};
 pub use crate::cpu::Precision;
 pub use crate::encoder::{FrameFeatures, TextEncoder, VideoEncoder};
 pub use crate::error::ModelError;
-pub use crate::model::{CONFIG_FILE, Model, TOKENIZER_FILE, WEIGHTS_FILE};
+pub use crate::layout::reference_preprocess;
+pub use crate::model::{
+    CONFIG_FILE, Inspection, Model, ModelOptions, TOKENIZER_FILE, WEIGHTS_FILE,
+};
 pub use crate::ops::Ops;
 pub use crate::tensor_encoder::{TensorTextEncoder, TensorVideoEncoder};
 

@@ -7,14 +7,16 @@ use footage_clip::{Embedding, Fingerprint, RgbFrame, WindowSpec};
 
 use crate::ModelError;
 use crate::bt_adapter::VideoTower;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointError, Coverage, FileReport};
 use crate::clip_text::TextTower;
-use crate::config::{Calibration, ModelConfig, TokenizerKind};
+use crate::config::{Architecture, Calibration, Fit, ModelConfig, TokenizerKind};
 use crate::cpu::{CpuTextEncoder, CpuVideoEncoder, Precision};
 use crate::encoder::{TextEncoder, VideoEncoder};
+use crate::layout::Layout;
 use crate::ops::Ops;
 use crate::preprocess::Preprocess;
 use crate::tensor_encoder::{TensorTextEncoder, TensorVideoEncoder};
+use crate::tiles::TiledVideoEncoder;
 use crate::tokenizer::Tokenizer;
 
 /// Name of the configuration in a model's folder.
@@ -28,6 +30,8 @@ pub const TOKENIZER_FILE: &str = "tokenizer.json";
 pub struct Model {
     config: ModelConfig,
     fingerprint: Fingerprint,
+    files: Vec<FileReport>,
+    coverage: Coverage,
     video: Box<dyn VideoEncoder>,
     text: Box<dyn TextEncoder>,
 }
@@ -39,32 +43,26 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// Opens a folder with `model.json`, `model.safetensors` and, where the configuration names it,
-    /// `tokenizer.json`.
-    pub fn open(dir: &Path, device: &Device) -> Result<Self, ModelError> {
-        Self::open_with(dir, device, Precision::default())
+    /// Opens a model: a folder with `model.json` and what it names, a folder as the hub has them
+    /// (`config.json` and `model.safetensors` or `pytorch_model.bin`), or a file of weights whose
+    /// sizes can be read off its tensors.
+    pub fn open(path: &Path, device: &Device) -> Result<Self, ModelError> {
+        Self::open_with(path, device, ModelOptions::default())
     }
 
-    /// As [`Self::open`], with matrices on the CPU multiplied as exactly as `precision` says.
+    /// As [`Self::open`], used as `options` say.
     pub fn open_with(
-        dir: &Path,
+        path: &Path,
         device: &Device,
-        precision: Precision,
+        options: ModelOptions,
     ) -> Result<Self, ModelError> {
-        let load = || {
-            let config = ModelConfig::from_json(&fs_err::read(dir.join(CONFIG_FILE))?)?;
-            let tokenizer = match config.tokenizer {
-                TokenizerKind::Clip => None,
-                TokenizerKind::File => Some(fs_err::read(dir.join(TOKENIZER_FILE))?),
-            };
-            let weights = map_file(&dir.join(WEIGHTS_FILE))?;
-            Self::from_parts(config, &weights, tokenizer.as_deref(), device, precision)
-        };
-        load().map_err(|source| match source {
-            // Its message names the file already.
-            ModelError::Io(_) => source,
-            source => ModelError::Folder { dir: dir.to_owned(), source: Box::new(source) },
-        })
+        Layout::read(path).and_then(|layout| Self::load(layout, device, options)).map_err(
+            |source| match source {
+                // Its message names the file already.
+                ModelError::Io(_) => source,
+                source => ModelError::Folder { dir: path.to_owned(), source: Box::new(source) },
+            },
+        )
     }
 
     /// Loads a model from the bytes of its files.
@@ -74,51 +72,88 @@ impl Model {
         tokenizer: Option<&[u8]>,
         device: &Device,
     ) -> Result<Self, ModelError> {
-        Self::from_bytes_with(config, weights, tokenizer, device, Precision::default())
+        Self::from_bytes_with(config, weights, tokenizer, device, ModelOptions::default())
     }
 
-    /// As [`Self::from_bytes`], with matrices on the CPU multiplied as exactly as `precision` says.
+    /// As [`Self::from_bytes`], used as `options` say.
     pub fn from_bytes_with(
         config: &[u8],
         weights: &[u8],
         tokenizer: Option<&[u8]>,
         device: &Device,
-        precision: Precision,
+        options: ModelOptions,
     ) -> Result<Self, ModelError> {
-        Self::from_parts(ModelConfig::from_json(config)?, weights, tokenizer, device, precision)
+        let layout = Layout {
+            config: ModelConfig::from_json(config)?,
+            checkpoint: Checkpoint::from_bytes(weights)?,
+            tokenizer: tokenizer.map(<[u8]>::to_vec),
+        };
+        Self::load(layout, device, options)
     }
 
-    fn from_parts(
-        config: ModelConfig,
-        weights: &[u8],
-        tokenizer: Option<&[u8]>,
-        device: &Device,
-        precision: Precision,
-    ) -> Result<Self, ModelError> {
+    /// What a model's files are, and how much of it they cover, without computing anything with
+    /// them; and why it cannot be used, where it cannot.
+    pub fn inspect(path: &Path) -> Result<Inspection, ModelError> {
+        let Layout { config, checkpoint, .. } = Layout::read(path)?;
+        let fault = plan(&config.architecture, &checkpoint)?.err();
+        Ok(Inspection {
+            files: checkpoint.files().to_vec(),
+            coverage: checkpoint.coverage(),
+            config,
+            fault: fault.map(|fault| fault.to_string()),
+        })
+    }
+
+    fn load(layout: Layout, device: &Device, options: ModelOptions) -> Result<Self, ModelError> {
+        let Layout { mut config, checkpoint, tokenizer } = layout;
+        let precision = options.precision;
+        if let Some(fit) = options.fit {
+            config.preprocess.fit = fit;
+            // Only a crop leaves something over.
+            config.preprocess.short_side.take_if(|_| fit != Fit::Crop);
+        }
+        let tokenizer = tokenizer.as_deref();
         let architecture = &config.architecture;
-        let checkpoint = Checkpoint::from_safetensors(weights, device)?;
+        plan(architecture, &checkpoint)??;
         let vb = checkpoint.var_builder(device);
-        let tower = VideoTower::new(architecture, Ops::Fused, &vb.pp("backbone"))?;
+        // One tower after the other, each packed before the next is read, so that there are never
+        // two copies of everything.
         let text_backbone = vb.pp("text_backbone");
         let text =
             TextTower::new(architecture.text, architecture.projection, Ops::Fused, &text_backbone)?;
-        checkpoint.finish()?;
-
-        let fingerprint = fingerprint(&config, &checkpoint, tokenizer)?;
+        let fingerprint = fingerprint(&config, &checkpoint, tokenizer, precision)?;
         let words = Tokenizer::new(&config, tokenizer)?;
         let preprocess = Preprocess::new(config.preprocess.clone(), architecture.vision.image);
-        let (video, text): (Box<dyn VideoEncoder>, Box<dyn TextEncoder>) = if device.is_cpu() {
-            (
-                Box::new(CpuVideoEncoder::new(&tower, preprocess, precision)?),
-                Box::new(CpuTextEncoder::new(&text, words)?),
-            )
+        let is_cpu = device.is_cpu();
+        let text: Box<dyn TextEncoder> = if is_cpu {
+            Box::new(CpuTextEncoder::of(text, words)?)
         } else {
-            (
-                Box::new(TensorVideoEncoder::new(tower, preprocess)),
-                Box::new(TensorTextEncoder::new(text, words)),
-            )
+            Box::new(TensorTextEncoder::new(text, words))
         };
-        Ok(Self { config, fingerprint, video, text })
+        let backbone = vb.pp("backbone");
+        let video: Box<dyn VideoEncoder> = if is_cpu {
+            Box::new(CpuVideoEncoder::read(architecture, &backbone, preprocess, precision)?)
+        } else {
+            let tower = VideoTower::new(architecture, Ops::Fused, &backbone)?;
+            Box::new(TensorVideoEncoder::new(tower, preprocess))
+        };
+        let video: Box<dyn VideoEncoder> = if config.preprocess.fit == Fit::Tile {
+            Box::new(TiledVideoEncoder::new(video))
+        } else {
+            video
+        };
+        let (files, coverage) = (checkpoint.files().to_vec(), checkpoint.coverage());
+        Ok(Self { config, fingerprint, files, coverage, video, text })
+    }
+
+    /// The files that the weights came from.
+    pub fn files(&self) -> &[FileReport] {
+        &self.files
+    }
+
+    /// How many values of the model its files have: all, or it would not have been loaded.
+    pub fn coverage(&self) -> Coverage {
+        self.coverage
     }
 
     /// Short name, for people and logs.
@@ -174,10 +209,46 @@ impl Model {
     }
 }
 
+/// How a model is used, other than it says itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModelOptions {
+    /// How exactly matrices are multiplied on the CPU.
+    pub precision: Precision,
+    /// How a picture becomes a square; as the model says where none.
+    pub fit: Option<Fit>,
+}
+
+/// What the files of a model are, whether or not it can be used.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// What the model is taken to be.
+    pub config: ModelConfig,
+    /// What each file is.
+    pub files: Vec<FileReport>,
+    /// How much of the model they cover.
+    pub coverage: Coverage,
+    /// Why it cannot be used.
+    pub fault: Option<String>,
+}
+
+/// Asks for every tensor of the model without reading one, so that what is missing or left over is
+/// known before anything costs time or memory.
+fn plan(
+    architecture: &Architecture,
+    checkpoint: &Checkpoint,
+) -> Result<Result<(), CheckpointError>, ModelError> {
+    let vb = checkpoint.planner();
+    VideoTower::new(architecture, Ops::Fused, &vb.pp("backbone"))?;
+    let text_backbone = vb.pp("text_backbone");
+    TextTower::new(architecture.text, architecture.projection, Ops::Fused, &text_backbone)?;
+    Ok(checkpoint.finish())
+}
+
 fn fingerprint(
     config: &ModelConfig,
     checkpoint: &Checkpoint,
     tokenizer: Option<&[u8]>,
+    precision: Precision,
 ) -> Result<Fingerprint, ModelError> {
     let mut hasher = blake3::Hasher::new();
     // Each part is hashed by itself, so that none can run into the next.
@@ -185,6 +256,11 @@ fn fingerprint(
     hasher.update(checkpoint.hash().as_bytes());
     if config.tokenizer == TokenizerKind::File {
         hasher.update(blake3::hash(tokenizer.unwrap_or_default()).as_bytes());
+    }
+    // Rounded or not follows from the setting, not from the processor: where it has no way to round,
+    // its clips are a little closer to those of one that has, never further away.
+    if precision == Precision::Bf16 {
+        hasher.update(blake3::hash(b"bf16").as_bytes());
     }
     Ok(Fingerprint::of_hash(&hasher.finalize()))
 }

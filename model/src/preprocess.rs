@@ -6,7 +6,7 @@
 
 use footage_clip::RgbFrame;
 
-use crate::config::{Fit, PreprocessConfig};
+use crate::config::{Fit, PreprocessConfig, Resize};
 use crate::resize::{Window, resize_window};
 
 /// Prepares frames for a tower.
@@ -77,10 +77,15 @@ impl Preprocess {
         };
         match self.config.fit {
             Fit::Stretch => resize_window(frame, &whole(side, side), self.config.resize),
-            Fit::Crop => {
+            // A tile is a square already, but for rounding.
+            Fit::Crop | Fit::Tile => {
                 let short = self.config.short_side.unwrap_or(side);
-                let (width, height) =
-                    scaled(width, height, short as f64 / width.min(height) as f64);
+                let (width, height) = match self.config.resize {
+                    Resize::Bicubic => scaled_down(width, height, short),
+                    Resize::Bilinear | Resize::Area => {
+                        scaled(width, height, short as f64 / width.min(height) as f64)
+                    }
+                };
                 let window = Window {
                     width,
                     height,
@@ -113,10 +118,15 @@ fn scaled(width: usize, height: usize, scale: f64) -> (usize, usize) {
     (side(width), side(height))
 }
 
+/// The short side to `short`, the long side in proportion and rounded down, as the hub's processor
+/// does.
+fn scaled_down(width: usize, height: usize, short: usize) -> (usize, usize) {
+    if width <= height { (short, short * height / width) } else { (short * width / height, short) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Resize;
 
     fn preprocess(fit: Fit, side: usize) -> Preprocess {
         let config = PreprocessConfig {

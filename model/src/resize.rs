@@ -24,6 +24,7 @@ pub(crate) fn resize_window(frame: &RgbFrame, window: &Window, resize: Resize) -
     }
     let shrinks = window.width < width || window.height < height;
     match resize {
+        Resize::Bicubic => bicubic(frame.data(), width, height, window),
         Resize::Area if shrinks => mean_over_area(frame.data(), width, height, window),
         Resize::Area | Resize::Bilinear => bilinear(frame.data(), width, height, window),
     }
@@ -109,6 +110,84 @@ fn bilinear(data: &[u8], width: usize, height: usize, window: &Window) -> Vec<u8
             let sum = ((upper * (first >> 4)) >> 16) + ((lower * (second >> 4)) >> 16);
             ((sum + 2) >> 2) as u8
         }));
+    }
+    out
+}
+
+/// Fractional bits of a weight in Pillow's resampling of bytes.
+const PILLOW_BITS: u32 = 22;
+
+/// The source pixels that make up one output pixel: the first, and the weight of each.
+struct Kernel {
+    first: usize,
+    weights: Vec<i32>,
+}
+
+/// Pillow's bicubic filter, a = -0.5.
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+/// The kernels of the samples `from..from + count` of an axis scaled from `length` to `scaled`, as
+/// Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc` compute them.
+fn kernels(length: usize, scaled: usize, from: usize, count: usize) -> Vec<Kernel> {
+    let scale = length as f64 / scaled as f64;
+    let filter_scale = scale.max(1.0);
+    let support = 2.0 * filter_scale;
+    (from..from + count)
+        .map(|at| {
+            let centre = (at as f64 + 0.5) * scale;
+            let first = (centre - support + 0.5).max(0.0) as usize;
+            let end = ((centre + support + 0.5) as usize).min(length);
+            let weights: Vec<f64> = (first..end)
+                .map(|pixel| cubic((pixel as f64 - centre + 0.5) / filter_scale))
+                .collect();
+            let sum: f64 = weights.iter().sum();
+            let one = f64::from(1 << PILLOW_BITS);
+            let fixed = |weight: &f64| (weight / sum * one).round() as i32;
+            Kernel { first, weights: weights.iter().map(fixed).collect() }
+        })
+        .collect()
+}
+
+/// A weighted sum of bytes, rounded and kept within a byte.
+fn weighed(kernel: &Kernel, value: impl Fn(usize) -> u8) -> u8 {
+    let half = 1i64 << (PILLOW_BITS - 1);
+    let products = kernel.weights.iter().enumerate();
+    let sum: i64 =
+        products.map(|(at, weight)| i64::from(*weight) * i64::from(value(kernel.first + at))).sum();
+    ((sum + half) >> PILLOW_BITS).clamp(0, 255) as u8
+}
+
+/// Along x first, rounded to bytes, then along y, as Pillow does.
+fn bicubic(data: &[u8], width: usize, height: usize, window: &Window) -> Vec<u8> {
+    let xs = kernels(width, window.width, window.left, window.cut_width);
+    let ys = kernels(height, window.height, window.top, window.cut_height);
+    let first_row = ys.iter().map(|kernel| kernel.first).min().unwrap_or(0);
+    let end_row = ys.iter().map(|kernel| kernel.first + kernel.weights.len()).max().unwrap_or(0);
+    let row_length = 3 * window.cut_width;
+    let mut narrow = Vec::with_capacity(row_length * (end_row - first_row));
+    for row in first_row..end_row {
+        let source = &data[3 * width * row..3 * width * (row + 1)];
+        for kernel in &xs {
+            for channel in 0..3 {
+                narrow.push(weighed(kernel, |pixel| source[3 * pixel + channel]));
+            }
+        }
+    }
+    let mut out = Vec::with_capacity(row_length * window.cut_height);
+    for kernel in &ys {
+        for at in 0..row_length {
+            out.push(weighed(kernel, |row| narrow[(row - first_row) * row_length + at]));
+        }
     }
     out
 }

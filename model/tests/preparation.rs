@@ -74,6 +74,29 @@ fn a_frame_is_normalised_as_the_reference_does() {
 }
 
 #[test]
+fn a_frame_is_prepared_as_the_hub_s_processor_does_within_one_grey_level() {
+    let pictures = pictures();
+    let mean = [0.481_454_66, 0.457_827_5, 0.408_210_73].map(|mean: f32| mean * 255.0);
+    let std = [0.268_629_54, 0.261_302_6, 0.275_777_1].map(|std: f32| std * 255.0);
+    let config =
+        PreprocessConfig { fit: Fit::Crop, short_side: None, resize: Resize::Bicubic, mean, std };
+    let preprocess = Preprocess::new(config, 224);
+    let mut ours = vec![0.0; preprocess.len()];
+    preprocess.apply(&frame(&pictures), &mut ours);
+    let theirs = pictures["hf_clip_default_norm_16x16"].to_vec3::<f32>().unwrap();
+    for (channel, rows) in theirs.iter().enumerate() {
+        let level = 1.001 / std[channel];
+        for (y, row) in rows.iter().enumerate() {
+            for (x, value) in row.iter().enumerate() {
+                let got = ours[(channel * 224 + y) * 224 + x];
+                let apart = (got - value).abs();
+                assert!(apart <= level, "channel {channel} at {x},{y}: {got} {value}");
+            }
+        }
+    }
+}
+
+#[test]
 fn texts_become_the_reference_s_ids() {
     let config = ModelConfig::from_json(
         serde_json::json!({

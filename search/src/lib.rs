@@ -6,6 +6,7 @@
 //! "nothing seen" differ. A [`CoverageReport`] tells the whole timeline of one source.
 
 mod answer;
+mod evaluation;
 mod known;
 mod moments;
 mod play;
@@ -16,6 +17,7 @@ mod searched;
 mod testing;
 
 pub use answer::{Answer, Found, Nearest, Wanted, find_moments};
+pub use evaluation::{Given, Judged, Scores, Stretch};
 pub use known::KnownSource;
 pub use moments::{Moment, merge, nearest};
 pub use play::Play;

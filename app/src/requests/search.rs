@@ -40,6 +40,9 @@ pub(crate) struct SearchRequest {
     /// Whether the nearest moments are wanted even where they are no match.
     #[serde(default)]
     pub all: bool,
+    /// Whether the moments are wanted without pictures.
+    #[serde(default)]
+    pub without_thumbnails: bool,
 }
 
 /// What is looked for.
@@ -102,7 +105,8 @@ impl SearchRequest {
         let (index, calibration) = (&store.index, asked.calibration);
         let answer =
             find_moments(index, &sources, &asked.embedding, &filter, &wanted, calibration).await?;
-        let shown = shown(&answer, index, &desk.house.thumbnails()).await?;
+        let folder = (!self.without_thumbnails).then(|| desk.house.thumbnails());
+        let shown = shown(&answer, index, folder.as_deref()).await?;
         Ok(SearchReply::new(&self.query, index.model(), &answer, &shown, &wanted, &sources))
     }
 }
@@ -142,13 +146,21 @@ impl Picture {
     }
 }
 
-async fn shown(answer: &Answer, index: &dyn FindClips, folder: &Path) -> Result<Vec<Shown>> {
+async fn shown(
+    answer: &Answer,
+    index: &dyn FindClips,
+    folder: Option<&Path>,
+) -> Result<Vec<Shown>> {
     let mut shown = Vec::new();
     for found in &answer.moments {
         let moment = &found.moment;
         let play = moment.media.as_ref().map(|media| Play::of(media, &moment.span));
-        let thumbnail = match index.thumbnail(moment.best).await? {
-            Some(jpeg) => match written(folder, moment.best, &jpeg) {
+        let jpeg = match folder {
+            Some(folder) => index.thumbnail(moment.best).await?.map(|jpeg| (folder, jpeg)),
+            None => None,
+        };
+        let thumbnail = match jpeg {
+            Some((folder, jpeg)) => match written(folder, moment.best, &jpeg) {
                 Ok(path) => Some(path),
                 // A search is worth having without pictures too, on a full disk for one.
                 Err(error) => {

@@ -1,6 +1,7 @@
 //! The settings: defaults, then a file, then the environment, then flags.
 
 mod cluster;
+mod hub;
 mod layers;
 pub(crate) mod secret;
 pub(crate) mod sources;
@@ -13,7 +14,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use footage_clip::{PartialClip, Rate, WindowSpec};
 use footage_indexer::IndexerSettings;
-use footage_model::Model;
+use footage_model::config::Fit;
+use footage_model::{Model, Precision};
 use footage_pipeline::{
     DecodeMode, DecodeSettings, EmbedSettings, LiveDecode, PictureSize, RecordingSettings,
     Transport,
@@ -21,6 +23,7 @@ use footage_pipeline::{
 use gstfootage::footageclip::LONGEST_GAP;
 
 pub(crate) use self::cluster::ClusterSettings;
+use self::hub::HubSettings;
 pub(crate) use self::layers::{Layers, Origin, Setting};
 use crate::cli::{Global, Stated};
 
@@ -42,6 +45,11 @@ pub(crate) struct Settings {
     pub data_dir: PathBuf,
     /// None: the bundled model.
     pub model_dir: Option<PathBuf>,
+    /// How exactly the processor multiplies for videos.
+    pub precision: Precision,
+    /// None: as the model was trained.
+    pub fit: Option<Fit>,
+    pub hub: HubSettings,
     pub window: WindowSettings,
     pub decode: DecodeChoices,
     pub embed: EmbedSettings,
@@ -173,6 +181,12 @@ impl Settings {
         Ok(Self {
             data_dir: data_dir(&layers.get::<String>("data.dir")?)?,
             model_dir: non_empty(layers.get::<String>("model.dir")?),
+            precision: layers.get("model.precision")?,
+            fit: match layers.get::<String>("model.fit")?.as_str() {
+                "model" => None,
+                _ => Some(layers.get("model.fit")?),
+            },
+            hub: HubSettings::read(layers)?,
             window: WindowSettings {
                 length_frames: layers.parsed_unless("window.length_frames", "model")?,
                 stride_frames: layers.parsed_unless("window.stride_frames", "model")?,
@@ -326,16 +340,20 @@ fn non_empty(path: String) -> Option<PathBuf> {
 /// The folder stated, or the place where the desktop's rules put such a folder (XDG Base Directory
 /// Specification).
 fn data_dir(stated: &str) -> Result<PathBuf> {
-    let of_variable = |name| {
-        std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute())
-    };
     if !stated.is_empty() {
         return std::path::absolute(stated).context("setting `data.dir` names no folder");
     }
-    let home = || of_variable("HOME").map(|home| home.join(".local/share"));
-    let base = of_variable("XDG_DATA_HOME").or_else(home);
-    let base = base.context("neither HOME nor XDG_DATA_HOME is set: say where, with --data-dir")?;
+    let base = shared_data()
+        .context("neither HOME nor XDG_DATA_HOME is set: say where, with --data-dir")?;
     Ok(base.join("footage"))
+}
+
+fn shared_data() -> Option<PathBuf> {
+    let of_variable = |name| {
+        std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute())
+    };
+    let home = || of_variable("HOME").map(|home| home.join(".local/share"));
+    of_variable("XDG_DATA_HOME").or_else(home)
 }
 
 #[cfg(test)]

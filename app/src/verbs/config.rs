@@ -28,15 +28,18 @@ pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
     if args.defaults {
         out.write_all(DEFAULTS.as_bytes())?;
     } else if args.json {
-        let settings: Map<String, Value> =
-            house.layers.iter().map(|(key, setting)| (key.to_owned(), as_json(setting))).collect();
+        let settings: Map<String, Value> = house
+            .layers
+            .iter()
+            .map(|(key, setting)| (key.to_owned(), as_json(key, setting)))
+            .collect();
         writeln!(out, "{}", serde_json::to_string_pretty(&settings)?)?;
     } else {
         let shown: Vec<(String, String)> = house
             .layers
             .iter()
             .map(|(key, setting)| {
-                let stated = format!("{key} = {}", masked(&setting.value.to_string()));
+                let stated = format!("{key} = {}", shown(key, &setting.value.to_string()));
                 (escaped(&stated), escaped(&setting.origin.to_string()))
             })
             .collect();
@@ -49,9 +52,15 @@ pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn as_json(setting: &Setting) -> Value {
+/// A value as it may be seen.
+fn shown(key: &str, value: &str) -> String {
+    let is_stated = !matches!(value, "" | "\"\"");
+    if key == "hub.token" && is_stated { "***".to_owned() } else { masked(value) }
+}
+
+fn as_json(key: &str, setting: &Setting) -> Value {
     let value = match &setting.value {
-        toml::Value::String(text) => Value::String(masked(text)),
+        toml::Value::String(text) => Value::String(shown(key, text)),
         value => serde_json::to_value(value).unwrap_or(Value::Null),
     };
     json!({ "value": value, "origin": setting.origin.to_string() })

@@ -5,6 +5,7 @@ pub(crate) mod coverage;
 pub(crate) mod dead_letter;
 pub(crate) mod doctor;
 pub(crate) mod embed;
+pub(crate) mod eval;
 pub(crate) mod index;
 pub(crate) mod model;
 pub(crate) mod run;

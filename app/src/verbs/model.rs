@@ -1,5 +1,8 @@
 //! `footage model`: what models there are, and whether one computes what it should.
 
+mod bench;
+mod pull;
+
 use std::io::{Write as _, stdout};
 use std::path::{Path, PathBuf};
 
@@ -22,12 +25,21 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show the model in force: the bundled one, or that of --model
+    /// Show the model in force, and the published models that can be pulled
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+    /// Bring a published model here, resumed where an earlier pull ended, and check it
+    Pull(pull::Pull),
+    /// Check a model: whether its files are what was published, what they are, and how much of a
+    /// model they cover
+    Verify(pull::Verify),
+    /// Remove a pulled model
+    Remove(pull::Remove),
+    /// Measure how fast the model in force is here
+    Bench(bench::Bench),
     /// Compare what a model computes with what another program computed, tensor by tensor
     ///
     /// Three safetensors files: the weights under the reference's names, inputs (`pixel_values`,
@@ -62,6 +74,10 @@ pub(crate) fn run(args: Args, house: &House) -> Result<Outcome> {
     match args.verb {
         Verb::List { json } => list(house, json),
         Verb::Check(args) => check(&args),
+        Verb::Pull(args) => pull::pull(&args, house),
+        Verb::Verify(args) => pull::verify(&args, house),
+        Verb::Remove(args) => pull::remove(&args, house),
+        Verb::Bench(args) => bench::bench(&args, house),
     }
 }
 
@@ -81,6 +97,7 @@ fn list(house: &House, as_json: bool) -> Result<Outcome> {
             "image_size": model.image_size(),
             "window": window,
             "calibration": model.calibration(),
+            "published": published_json(house),
         });
         writeln!(out, "{}", serde_json::to_string_pretty(&described)?)?;
         return Ok(Outcome::Done);
@@ -105,7 +122,45 @@ fn list(house: &House, as_json: bool) -> Result<Outcome> {
         None => "none: searches show the nearest and cannot tell whether they match",
     };
     line("calibrated", calibration.to_owned())?;
+    writeln!(out)?;
+    writeln!(out, "published, to be brought here with `footage model pull NAME`:")?;
+    let store = house.store_of_models();
+    for model in footage_hub::published() {
+        let state = if store.manifest(model).is_some() { "here" } else { "-" };
+        let quality = model.msrvtt_r1.map_or_else(|| "-".to_owned(), |r1| format!("{r1:.1}"));
+        writeln!(
+            out,
+            "{:<21} {state:<4}  {:>5.0} M values  f32 {:>4.1} GiB  {:>3} px  {:>4} dim  MSR-VTT R@1 \
+             {quality:>4}  {}; {}",
+            model.name,
+            model.parameters_m,
+            gib(model.parameters_m),
+            model.image,
+            model.dim,
+            model.about,
+            model.licence
+        )?;
+    }
+    writeln!(
+        out,
+        "R@1: as the paper of BT-Adapter reports it, not measured here. How fast a model is here: \
+         `footage model bench --model NAME`"
+    )?;
     Ok(Outcome::Done)
+}
+
+/// What the weights take in memory in `f32`.
+fn gib(parameters_m: f32) -> f32 {
+    parameters_m * 4e6 / (1u64 << 30) as f32
+}
+
+fn published_json(house: &House) -> Vec<Value> {
+    let store = house.store_of_models();
+    let described = |model: &footage_hub::Published| {
+        let place = store.manifest(model).map(|_| store.place(model.name));
+        json!({ "model": model, "place": place })
+    };
+    footage_hub::published().iter().map(described).collect()
 }
 
 fn check(args: &Check) -> Result<Outcome> {

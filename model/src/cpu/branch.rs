@@ -9,6 +9,8 @@
 //!   ([`super::class_query`]) and its MLP one row;
 //! - the projection is linear, so frames are averaged before it.
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
 use super::attention::{Sequence, Sight, attend};
 use super::block::{CpuBlock, Norm, Room, floats_of, raw, raw_qkv};
 use super::class_query::ClassQuery;
@@ -71,7 +73,7 @@ struct Part<'a> {
 }
 
 impl CpuBranch {
-    pub(super) fn new(branch: &BtAdapter, arithmetic: Arithmetic) -> Result<Self, ModelError> {
+    pub(super) fn new(mut branch: BtAdapter, arithmetic: Arithmetic) -> Result<Self, ModelError> {
         let width = branch.cls_token.elem_count();
         let positions = floats_of(&branch.position_embedding)?;
         let (cls_position, positions) = positions.split_at(width);
@@ -82,14 +84,14 @@ impl CpuBranch {
                 |balance: f32| (1.0 / (1.0 + (-factor * f64::from(balance)).exp())) as f32;
             Ok(floats_of(balance)?.into_iter().map(sigmoid).collect())
         };
-        let config = branch.config();
+        let config = *branch.config();
         let gates = match &branch.balance {
             Some((output, between)) => {
                 Some((gate(output, config.out_norm)?, gate(between, config.middle_norm)?))
             }
             None => None,
         };
-        let Some((last, spatial)) = branch.s_layers.split_last() else {
+        let Some(last) = branch.s_layers.pop() else {
             return Err(ModelError::Config("a branch needs at least one layer".into()));
         };
         Ok(Self {
@@ -102,11 +104,12 @@ impl CpuBranch {
             gates,
             temporal: branch
                 .t_layers
-                .iter()
-                .map(|layer| Temporal::new(layer, arithmetic))
+                .into_par_iter()
+                .map(|layer| Temporal::new(&layer, arithmetic))
                 .collect::<Result<_, _>>()?,
-            spatial: spatial
-                .iter()
+            spatial: branch
+                .s_layers
+                .into_par_iter()
                 .map(|layer| CpuBlock::new(&layer.0, arithmetic))
                 .collect::<Result<_, _>>()?,
             last_spatial: ClassQuery::new(&last.0)?,

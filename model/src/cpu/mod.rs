@@ -29,6 +29,7 @@ mod vision;
 use std::sync::Arc;
 
 use candle_core::Tensor;
+use candle_nn::VarBuilder;
 use footage_clip::{Embedding, RgbFrame};
 use rayon::iter::{
     IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator, ParallelIterator,
@@ -44,10 +45,14 @@ pub use self::text::CpuTextEncoder;
 pub(crate) use self::text::CpuTextTower;
 use self::vision::{CpuVision, VisionRoom};
 use crate::ModelError;
-use crate::bt_adapter::VideoTower;
+use crate::bt_adapter::{BtAdapter, VideoTower};
+use crate::clip_vision::VisionTower;
+use crate::config::{Architecture, VisionConfig};
 use crate::encoder::{
     FrameFeatures, MAX_FRAMES_WITHOUT_BRANCH, States, VideoEncoder, frames_of_each,
 };
+use crate::layers::{Block, BlockConfig};
+use crate::ops::Ops;
 use crate::preprocess::Preprocess;
 
 /// BT-Adapter, gated or additive, or plain CLIP with its frames averaged, as the tower is built.
@@ -70,14 +75,49 @@ impl CpuVideoEncoder {
         preprocess: Preprocess,
         precision: Precision,
     ) -> Result<Self, ModelError> {
+        let VideoTower { vision, branch } = tower.clone();
+        let block = |at: usize| Ok(vision.layers[at].clone());
+        Self::of(&vision, branch, block, preprocess, precision)
+    }
+
+    /// Packs the weights below `vb` (`backbone` in a checkpoint of the reference) as they are read,
+    /// block by block.
+    pub(crate) fn read(
+        architecture: &Architecture,
+        vb: &VarBuilder<'_>,
+        preprocess: Preprocess,
+        precision: Precision,
+    ) -> Result<Self, ModelError> {
+        let VisionConfig { width, heads, mlp, layers: depth, .. } = architecture.vision;
+        let ops = Ops::Fused;
+        let without_blocks = VisionConfig { layers: 0, ..architecture.vision };
+        let mut vision = VisionTower::new(without_blocks, architecture.projection, ops, vb)?;
+        vision.config.layers = depth;
+        let branch = architecture.branch.map(|branch| BtAdapter::new(branch, &vision, ops, vb));
+        let (config, blocks) = (BlockConfig { width, heads, mlp, depth }, vb.pp("layers"));
+        let block = |at: usize| Ok(Block::new(config, ops, &blocks.pp(at))?);
+        Self::of(&vision, branch.transpose()?, block, preprocess, precision)
+    }
+
+    /// Packs a tower whose blocks `block` gives, each once.
+    fn of(
+        vision: &VisionTower,
+        branch: Option<BtAdapter>,
+        block: impl Fn(usize) -> Result<Block, ModelError> + Sync,
+        preprocess: Preprocess,
+        precision: Precision,
+    ) -> Result<Self, ModelError> {
         let arithmetic = Arithmetic::fastest(precision);
-        let projection = raw(&tower.vision.visual_projection)?;
+        let projection = raw(&vision.visual_projection)?;
         let [projection] = Packed::all([projection], Arithmetic::vectors())?;
-        let branch = tower.branch.as_ref().map(|branch| CpuBranch::new(branch, arithmetic));
+        let branch = branch.map(|branch| CpuBranch::new(branch, arithmetic)).transpose()?;
+        // Without a branch, the last state is all that is looked at.
+        let states = branch.as_ref().map_or(1, CpuBranch::states);
+        let post_norm = Norm::new(&vision.post_layernorm)?;
         Ok(Self {
-            vision: CpuVision::new(&tower.vision, tower.states_needed(), arithmetic)?,
-            branch: branch.transpose()?,
-            post_norm: Norm::new(&tower.vision.post_layernorm)?,
+            vision: CpuVision::new(vision, block, states, arithmetic)?,
+            branch,
+            post_norm,
             projection,
             preprocess,
             arithmetic,

@@ -1,7 +1,9 @@
 //! CLIP's text tower on plain slices.
 
 use footage_clip::Embedding;
-use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use rayon::iter::{
+    IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator, ParallelIterator,
+};
 
 use super::attention::Sight;
 use super::block::{CpuBlock, Norm, Room, floats_of, raw};
@@ -13,6 +15,7 @@ use crate::ModelError;
 use crate::clip_text::{TextTower, end_of_text};
 use crate::config::TextConfig;
 use crate::encoder::TextEncoder;
+use crate::layers::Block;
 use crate::tokenizer::Tokenizer;
 
 /// The text tower behind a tokenizer.
@@ -25,6 +28,11 @@ pub struct CpuTextEncoder {
 impl CpuTextEncoder {
     /// Packs the tower's weights, which must lie on the CPU in `f32`.
     pub fn new(tower: &TextTower, tokenizer: Tokenizer) -> Result<Self, ModelError> {
+        Self::of(tower.clone(), tokenizer)
+    }
+
+    /// As [`Self::new`], with each block of the tower dropped once it is packed.
+    pub(crate) fn of(tower: TextTower, tokenizer: Tokenizer) -> Result<Self, ModelError> {
         Ok(Self { tower: CpuTextTower::new(tower)?, tokenizer })
     }
 }
@@ -54,15 +62,15 @@ pub(crate) struct CpuTextTower {
 }
 
 impl CpuTextTower {
-    pub(crate) fn new(tower: &TextTower) -> Result<Self, ModelError> {
+    pub(crate) fn new(tower: TextTower) -> Result<Self, ModelError> {
         let arithmetic = Arithmetic::vectors();
         let [projection] = Packed::all([raw(&tower.text_projection)?], arithmetic)?;
-        let block = |layer| CpuBlock::new(layer, arithmetic);
+        let block = |layer: Block| CpuBlock::new(&layer, arithmetic);
         Ok(Self {
             config: tower.config,
             token_embedding: floats_of(&tower.token_embedding)?,
             position_embedding: floats_of(&tower.position_embedding)?,
-            blocks: tower.layers.iter().map(block).collect::<Result<_, _>>()?,
+            blocks: tower.layers.into_par_iter().map(block).collect::<Result<_, _>>()?,
             norm: Norm::new(&tower.final_layer_norm)?,
             projection,
             room: Pool::new(Room::new),

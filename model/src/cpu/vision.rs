@@ -1,5 +1,7 @@
 //! CLIP's image tower on plain slices.
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
 use super::attention::Sight;
 use super::block::{CpuBlock, Norm, Room, floats_of};
 use super::floats::{Floats, stride};
@@ -9,6 +11,7 @@ use super::simd;
 use crate::ModelError;
 use crate::clip_vision::VisionTower;
 use crate::config::VisionConfig;
+use crate::layers::Block;
 
 /// The image tower up to its last block.
 #[derive(Debug)]
@@ -45,9 +48,10 @@ impl VisionRoom {
 }
 
 impl CpuVision {
-    /// Packs the tower's weights; each frame will keep the last `states` states.
+    /// Packs the weights of a tower, whose blocks `block` gives; each frame will keep the last `states` states.
     pub(super) fn new(
         tower: &VisionTower,
+        block: impl Fn(usize) -> Result<Block, ModelError> + Sync,
         states: usize,
         arithmetic: Arithmetic,
     ) -> Result<Self, ModelError> {
@@ -57,14 +61,17 @@ impl CpuVision {
             inputs: tower.config.patch_values(),
         };
         let [patch_embedding] = Packed::all([patch_embedding], arithmetic)?;
-        let block = |layer| CpuBlock::new(layer, arithmetic);
+        let packed = |at: usize| CpuBlock::new(&block(at)?, arithmetic);
         Ok(Self {
             config: tower.config,
             patch_embedding,
             class_embedding: floats_of(&tower.class_embedding)?,
             position_embedding: floats_of(&tower.position_embedding)?,
             pre_norm: Norm::new(&tower.pre_layrnorm)?,
-            blocks: tower.layers.iter().map(block).collect::<Result<_, _>>()?,
+            blocks: (0..tower.config.layers)
+                .into_par_iter()
+                .map(packed)
+                .collect::<Result<_, _>>()?,
             states,
         })
     }

@@ -102,6 +102,7 @@ impl Args {
             limit: Some(search.limit),
             min_confidence: Some(search.min_confidence),
             all: self.wants_all(),
+            without_thumbnails: false,
         };
         request.check()?;
         Ok(request)
