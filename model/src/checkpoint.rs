@@ -172,6 +172,37 @@ impl Checkpoint {
         VarBuilder::from_backend(Box::new(self.clone()), DType::F32, device.clone())
     }
 
+    /// The same with some tensors replaced. Says what is wrong where one is not there, or has another
+    /// shape: a file of tuned weights belongs to one architecture.
+    pub(crate) fn overlaid(&self, tensors: BTreeMap<String, Tensor>) -> Result<Self, String> {
+        let mut all = BTreeMap::clone(&self.tensors);
+        for (name, tensor) in tensors {
+            match all.get_mut(&name) {
+                Some(own) if own.dims() == tensor.dims() => *own = tensor,
+                Some(own) => {
+                    let (own, found) = (own.dims(), tensor.dims());
+                    return Err(format!("`{name}` has shape {found:?}, the image model's {own:?}"));
+                }
+                None => return Err(format!("the image model has no `{name}`")),
+            }
+        }
+        Ok(Self { tensors: Arc::new(all), audit: Arc::default(), hash: self.hash })
+    }
+
+    /// As [`Self::finish`], where only the tensors below `prefix` were wanted.
+    pub(crate) fn finish_part(&self, prefix: &str) -> Result<(), CheckpointError> {
+        match self.finish() {
+            Err(CheckpointError::Mismatch(mut mismatch)) => {
+                mismatch.unused.retain(|name, _| name.starts_with(prefix));
+                if mismatch == Mismatch::default() {
+                    return Ok(());
+                }
+                Err(CheckpointError::Mismatch(mismatch))
+            }
+            finished => finished,
+        }
+    }
+
     /// Ends loading. Fails where the model asked for what is not there, or left something over.
     pub fn finish(&self) -> Result<(), CheckpointError> {
         let audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
