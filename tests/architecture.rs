@@ -15,11 +15,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("pipeline", &["clip", "model", "plugins", "topic"]),
     ("indexer", &["clip", "topic", "index"]),
     ("search", &["clip", "model", "index"]),
+    ("ask", &["clip", "model"]),
     ("synth", &[]),
     ("rtsp-server", &[]),
     (
         "app",
-        &["clip", "model", "plugins", "topic", "index", "pipeline", "indexer", "search", "synth"],
+        &[
+            "clip", "model", "plugins", "topic", "index", "pipeline", "indexer", "search", "ask",
+            "synth",
+        ],
     ),
 ];
 
@@ -33,7 +37,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("qdrant-edge", &["index"]),
     ("redb", &["index"]),
     ("gst", &["plugins", "pipeline", "synth", "rtsp-server", "app"]),
-    ("tokio", &["topic", "index", "pipeline", "indexer", "app"]),
+    ("tokio", &["topic", "index", "pipeline", "indexer", "ask", "app"]),
     ("clap", &["rtsp-server", "app"]),
 ];
 

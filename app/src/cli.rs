@@ -6,7 +6,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::compose::House;
 use crate::outcome::Outcome;
-use crate::verbs::{config, coverage, doctor, embed, index, model, search, source, synth, watch};
+use crate::verbs::{
+    ask, config, coverage, doctor, embed, index, model, search, source, synth, watch,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,6 +64,7 @@ pub(crate) enum Verb {
     Index(index::Args),
     Watch(watch::Args),
     Search(search::Args),
+    Ask(ask::Args),
     Source(source::Args),
     Coverage(coverage::Args),
     Embed(embed::Args),
@@ -77,6 +80,7 @@ impl Verb {
         match self {
             Self::Index(args) => args.flags(),
             Self::Search(args) => args.flags(),
+            Self::Ask(args) => args.flags(),
             _ => Vec::new(),
         }
     }
@@ -85,6 +89,7 @@ impl Verb {
         match self {
             Self::Index(args) => index::run(&args, house),
             Self::Search(args) => search::run(&args, house),
+            Self::Ask(args) => ask::run(&args, house),
             Self::Source(args) => source::run(args, house),
             Self::Watch(args) => watch::run(&args, house),
             Self::Coverage(args) => coverage::run(&args, house),

@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod asking;
 mod faults;
 mod installation;
 mod kill;
 mod searching;
 mod secrets;
+#[path = "../../ask/tests/support/server.rs"]
+mod server;
 mod sources;

@@ -1,5 +1,6 @@
 //! The settings: defaults, then a file, then the environment, then flags.
 
+mod ask;
 mod layers;
 pub(crate) mod secret;
 pub(crate) mod sources;
@@ -19,6 +20,8 @@ use footage_pipeline::{
 };
 use gstfootage::footageclip::LONGEST_GAP;
 
+pub(crate) use self::ask::AnswererChoice;
+use self::ask::AskSettings;
 pub(crate) use self::layers::{Layers, Origin, Setting};
 use crate::cli::{Global, Stated};
 
@@ -49,6 +52,7 @@ pub(crate) struct Settings {
     pub metrics_listen: Option<SocketAddr>,
     pub index: IndexSettings,
     pub search: SearchSettings,
+    pub ask: AskSettings,
 }
 
 /// What is not stated is as the model was trained.
@@ -232,6 +236,7 @@ impl Settings {
                 min_confidence: layers.within("search.min_confidence", 0.0, 1.0)?,
                 gap_ns: layers.parsed_unless::<Seconds>("search.gap_s", "stride")?.map(|s| s.0),
             },
+            ask: AskSettings::read(layers)?,
         })
     }
 }
@@ -284,13 +289,18 @@ impl DecodeChoices {
     pub(crate) fn of(&self, model: &Model) -> DecodeSettings {
         let side = |pixels: u32| NonZeroU32::new(pixels).unwrap_or(NonZeroU32::MIN);
         let (short_side, long_side) = (side(model.image_size()), side(THUMBNAIL_WIDTH));
+        self.sized(PictureSize::Covering { short_side, long_side })
+    }
+
+    /// The settings in force, with frames of this size.
+    pub(crate) fn sized(&self, picture_size: PictureSize) -> DecodeSettings {
         DecodeSettings {
             mode: self.mode,
             max_pixels: self.max_pixels,
             stalled_after: self.stalled_after,
             max_gap: self.max_gap,
             partial: self.partial,
-            picture_size: PictureSize::Covering { short_side, long_side },
+            picture_size,
         }
     }
 }

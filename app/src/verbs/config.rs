@@ -12,7 +12,7 @@ use crate::terminal::{escaped, masked};
 
 /// Show the settings in force, each with where it comes from
 ///
-/// Nothing secret is shown: passwords inside addresses are masked.
+/// Nothing secret is shown: keys, and passwords inside addresses, are masked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print as JSON
@@ -23,20 +23,26 @@ pub(crate) struct Args {
     defaults: bool,
 }
 
+/// The setting that is a key as a whole.
+const KEY: &str = "ask.key";
+
 pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
     let mut out = stdout().lock();
     if args.defaults {
         out.write_all(DEFAULTS.as_bytes())?;
     } else if args.json {
-        let settings: Map<String, Value> =
-            house.layers.iter().map(|(key, setting)| (key.to_owned(), as_json(setting))).collect();
+        let settings: Map<String, Value> = house
+            .layers
+            .iter()
+            .map(|(key, setting)| (key.to_owned(), as_json(key, setting)))
+            .collect();
         writeln!(out, "{}", serde_json::to_string_pretty(&settings)?)?;
     } else {
         let shown: Vec<(String, String)> = house
             .layers
             .iter()
             .map(|(key, setting)| {
-                let stated = format!("{key} = {}", masked(&setting.value.to_string()));
+                let stated = format!("{key} = {}", safe(key, &setting.value.to_string()));
                 (escaped(&stated), escaped(&setting.origin.to_string()))
             })
             .collect();
@@ -49,9 +55,15 @@ pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn as_json(setting: &Setting) -> Value {
+/// A setting's value without what lets somebody in.
+fn safe(key: &str, value: &str) -> String {
+    let is_empty = matches!(value, "" | "\"\"");
+    if key == KEY && !is_empty { "***".to_owned() } else { masked(value) }
+}
+
+fn as_json(key: &str, setting: &Setting) -> Value {
     let value = match &setting.value {
-        toml::Value::String(text) => Value::String(masked(text)),
+        toml::Value::String(text) => Value::String(safe(key, text)),
         value => serde_json::to_value(value).unwrap_or(Value::Null),
     };
     json!({ "value": value, "origin": setting.origin.to_string() })

@@ -89,6 +89,7 @@ impl Llama {
             let read = candle_core::safetensors::load(&file, device);
             tensors.extend(read.map_err(|error| refused(&file, error.to_string()))?);
         }
+        let has_head = tensors.contains_key(&Place::Head.hf());
         let mut take = |name: &str, shape: &[usize]| -> Result<Tensor> {
             let Some(tensor) = tensors.remove(name) else {
                 return Err(refused(dir, format!("tensor `{name}` is missing")));
@@ -98,12 +99,11 @@ impl Llama {
         };
         let words = take("model.embed_tokens.weight", &[config.vocab, config.width])?;
         let mut part = |place: Place, shape: &[usize]| -> Result<Part> {
-            let name = place.hf();
-            match take(&name, shape) {
-                // The table of words is used both ways.
-                Err(_) if place == Place::Head => Ok(Part::Whole(words.clone())),
-                tensor => Ok(Part::Whole(tensor?)),
+            // Without a head of its own, the table of words is used both ways.
+            if place == Place::Head && !has_head {
+                return Ok(Part::Whole(words.clone()));
             }
+            Ok(Part::Whole(take(&place.hf(), shape)?))
         };
         let (layers, norm, head) = parts(&config, &mut part)?;
         Ok(Self { turns: turns(&config, device)?, words, layers, norm, head, config })

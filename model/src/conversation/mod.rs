@@ -195,6 +195,11 @@ impl Answerer {
         &self.config.name
     }
 
+    /// Side of the image tower's input, in pixels: larger frames only cost time.
+    pub fn image_size(&self) -> u32 {
+        self.preprocess.side() as u32
+    }
+
     /// Most frames that are looked at; of more, [`chosen_frames`] says which.
     pub fn most_frames(&self) -> usize {
         self.config.frames
