@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "../../ask/tests/support/server.rs"]
+#[expect(
+    dead_code,
+    reason = "made for the tests of the room that asks; here a part of it is enough"
+)]
 mod server;
 mod support;
 
@@ -142,6 +146,7 @@ fn footage_that_is_gone_or_another_is_not_asked_about() {
     refused(&asked(&bench, &server, &[&clip, "what?"]), "is not at");
     fs_err::write(&path, &content[..content.len() - 100]).unwrap();
     refused(&asked(&bench, &server, &[&clip, "what?"]), "was changed since it was indexed");
+    fs_err::remove_file(&path).unwrap();
     bench.ok(&["index", "moved.mp4"]);
     let ran = asked(&bench, &server, &[&clip, "what?"]);
     assert_eq!(ran.code, Some(0), "once indexed again, the new place is known: {ran:?}");
@@ -175,6 +180,64 @@ fn the_key_is_shown_nowhere() {
         let ran = Ran::of(command.env("FOOTAGE__ASK__KEY", SESAME).output().unwrap());
         assert!(ran.out.contains("ask.key") && !ran.out.contains(SESAME), "{}", ran.out);
     }
+}
+
+/// Stands before a server, speaks TLS to whoever asks and plain to the server. Returns its address and
+/// its certificate.
+fn behind_tls(server: &Server) -> (String, String) {
+    use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio_rustls::rustls::{ServerConfig, crypto::ring};
+
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let pem = made.cert.pem();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(std::sync::Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let plain = server.address.trim_start_matches("http://").trim_end_matches("/v1").to_owned();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, plain) = (acceptor.clone(), plain.clone());
+                tokio::spawn(async move {
+                    // A client that does not trust us goes away.
+                    let Ok(mut outside) = acceptor.accept(stream).await else { return };
+                    let mut inside = tokio::net::TcpStream::connect(plain).await.unwrap();
+                    drop(tokio::io::copy_bidirectional(&mut outside, &mut inside).await);
+                });
+            }
+        });
+    });
+    (format!("https://localhost:{port}/v1"), pem)
+}
+
+#[test]
+fn an_endpoint_behind_tls_is_asked_where_this_machine_trusts_it_and_not_elsewhere() {
+    let (bench, clip) = indexed("garden.mp4");
+    let server = Server::start([Act::Say(vec!["Yes."])]);
+    let (address, pem) = behind_tls(&server);
+    fs_err::write(bench.path("trusted.pem"), pem).unwrap();
+    let args = ["ask", "--answerer", &address, "--set", "ask.retries=0", &clip, "what?"];
+    let mut command = bench.command(&args);
+    let ran = Ran::of(command.env("SSL_CERT_FILE", bench.path("trusted.pem")).output().unwrap());
+    assert!(ran.code == Some(0) && ran.out.starts_with("Yes.\n"), "{ran:?}");
+
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs_err::write(bench.path("other.pem"), other.cert.pem()).unwrap();
+    let mut command = bench.command(&args);
+    let ran = Ran::of(command.env("SSL_CERT_FILE", bench.path("other.pem")).output().unwrap());
+    refused(&ran, "cannot be reached: invalid peer certificate");
+    assert_eq!(server.requests().len(), 1);
 }
 
 /// A language model of one block whose words are single letters, with weights that follow a formula.

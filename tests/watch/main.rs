@@ -9,5 +9,9 @@ mod kill;
 mod searching;
 mod secrets;
 #[path = "../../ask/tests/support/server.rs"]
+#[expect(
+    dead_code,
+    reason = "made for the tests of the room that asks; here a part of it is enough"
+)]
 mod server;
 mod sources;

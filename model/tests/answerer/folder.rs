@@ -1,7 +1,9 @@
 //! `answerer.json` and the files it names, in the layouts the authors publish.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use candle_core::Tensor;
 use footage_model::conversation::{ANSWERER_FILE, Answerer, Sampling, Turn};
 use footage_model::{CONFIG_FILE, Device, RgbFrame, WEIGHTS_FILE};
 use serde_json::{Value, json};
@@ -97,10 +99,15 @@ fn greedy(max_tokens: usize) -> Sampling {
     Sampling { temperature: 0.0, max_tokens, ..Sampling::default() }
 }
 
-/// The first few letters of the answer to a short question.
+/// Drawn by likelihood, and always the same: it shows small differences of what was seen.
+fn drawn(max_tokens: usize) -> Sampling {
+    Sampling { temperature: 1.0, ..greedy(max_tokens) }
+}
+
+/// The first letters of the answer to a short question.
 fn answer(answerer: &Answerer, count: u8) -> String {
     let sight = answerer.look(&frames(count)).unwrap();
-    answerer.answer(&sight, &asked("a?"), &greedy(8), |_| true).unwrap().text
+    answerer.answer(&sight, &asked("a?"), &drawn(60), |_| true).unwrap().text
 }
 
 #[test]
@@ -109,13 +116,13 @@ fn answers_come_in_pieces_that_are_the_whole_and_the_same_each_time() {
     let sight = answerer.look(&frames(4)).unwrap();
     let mut pieces = Vec::new();
     let answered = answerer
-        .answer(&sight, &asked("a?"), &greedy(8), |text| {
+        .answer(&sight, &asked("a?"), &drawn(60), |text| {
             pieces.push(text.to_owned());
             true
         })
         .unwrap();
     assert_eq!(pieces.concat().trim(), answered.text);
-    assert!(pieces.len() > 1 && answered.answer_tokens == 8, "{answered:?}");
+    assert!(pieces.len() > 20 && answered.answer_tokens <= 60, "{answered:?}");
     assert!(answered.first_token < answered.whole);
     assert_eq!(answer(&answerer, 4), answered.text);
     assert_ne!(answer(&answerer, 2), answered.text, "the answer does not depend on the clip");
@@ -130,24 +137,31 @@ fn an_answer_ends_when_nobody_wants_more_of_it() {
 }
 
 #[test]
-fn tuned_weights_of_the_branch_change_what_is_seen_and_so_do_their_gates_and_halving() {
+fn tuned_weights_of_the_branch_are_laid_over_the_tower_with_the_gates_that_are_asked_for() {
     let adapter = |config: &mut Value| config["adapter"] = json!("sft_btadapter_like.bin");
-    let plain = open(&folder(|_| ()));
-    let tuned = open(&folder(adapter));
+    let plain = answer(&open(&folder(|_| ())), 5);
+    // The authors' layout with the very weights of the tower: every name and shape has found its own.
+    assert_eq!(answer(&open(&folder(adapter)), 5), plain);
     let half = open(&folder(|config| {
         adapter(config);
         config["gates"] = json!("half");
     }));
+    assert_ne!(answer(&half, 5), plain, "the tower's gates are not half");
+
+    let tuned = folder(|config| config["adapter"] = json!("tuned.safetensors"));
+    let token = Tensor::full(3_f32, (1, 1, 64), &Device::Cpu).unwrap();
+    let name = "module.model.vision_tower.btadapter_cls_token".to_owned();
+    let path = tuned.path().join("tuned.safetensors");
+    candle_core::safetensors::save(&HashMap::from([(name, token)]), path).unwrap();
+    assert_ne!(answer(&open(&tuned), 5), plain, "the tuned token is not used");
+}
+
+#[test]
+fn time_is_halved_only_where_that_is_asked_for() {
     let halved = open(&folder(|config| config["released_halving"] = json!(true)));
-    let scores = |answerer: &Answerer| {
-        let sampling = Sampling { temperature: 1.0, ..greedy(60) };
-        let sight = answerer.look(&frames(5)).unwrap();
-        answerer.answer(&sight, &asked("a?"), &sampling, |_| true).unwrap().text
-    };
-    let answers = [&plain, &tuned, &half, &halved].map(scores);
-    for (at, one) in answers.iter().enumerate() {
-        assert!(answers[at + 1..].iter().all(|other| other != one), "{answers:?}");
-    }
+    let whole = open(&folder(|_| ()));
+    assert_ne!(answer(&halved, 4), answer(&whole, 4));
+    answer(&halved, 5);
 }
 
 #[test]
