@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use footage_model::Ops;
-use footage_model::bt_adapter::{FrameGroups, VideoTower};
+use footage_model::bt_adapter::{BtAdapter, FrameGroups, VideoTower};
 use footage_model::checkpoint::Checkpoint;
 use footage_model::config::Architecture;
 
@@ -42,10 +42,8 @@ fn assert_near(ours: &Tensor, expected: &Tensor, name: &str) {
 #[test]
 fn tokens_are_the_reference_s_whole_and_with_its_halving_gated_and_additive() {
     let (input, expected, gated) = (tensors("input"), tensors("expected"), tower());
-    let additive = VideoTower {
-        branch: gated.branch.as_ref().map(|branch| branch.additive()),
-        ..gated.clone()
-    };
+    let additive =
+        VideoTower { branch: gated.branch.as_ref().map(BtAdapter::additive), ..gated.clone() };
     let clip = input["pixel_values"].get(0).unwrap();
     for (tower, groups, name) in [
         (&gated, FrameGroups::ReleasedHalving, "llava_ref.t4.llm_tokens"),

@@ -113,8 +113,8 @@ impl<'a> Outlet<'a> {
         let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
         let begins_a_stop =
             |at: &usize| self.stop.iter().any(|stop| stop.starts_with(&whole[*at..]));
-        let starts = whole.char_indices().map(|(at, _)| at);
-        starts.into_iter().find(begins_a_stop).unwrap_or(whole.len())
+        let mut starts = whole.char_indices().map(|(at, _)| at);
+        starts.find(begins_a_stop).unwrap_or(whole.len())
     }
 }
 

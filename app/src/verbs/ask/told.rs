@@ -47,7 +47,6 @@ struct ClipSeen {
     frames_s: Vec<f64>,
 }
 
-#[expect(clippy::struct_field_names, reason = "the unit, which JSON has no type for")]
 #[derive(Debug, Serialize)]
 struct TimingsTold {
     /// Decoding the frames again.
