@@ -44,16 +44,14 @@ impl KeptFootage {
         cancel: &Cancel,
     ) -> Result<Vec<TimedFrame<RgbFrame>>, RereadError> {
         let mut reader = match self {
-            Self::Recording(dir) => Reader::Recording(SpanReader::open(
-                &Fragments::open(dir),
-                span,
-                rate,
-                settings,
-                cancel,
-            )?),
+            Self::Recording(dir) => {
+                let fragments = Fragments::open(dir);
+                let reader = SpanReader::open(&fragments, span, rate, settings, cancel)?;
+                Reader::Recording(Box::new(reader))
+            }
             Self::File(path) => {
                 let window = WindowSpec::try_new(1, 1, rate).map_err(io::Error::other)?;
-                Reader::File(Decoder::open(path, &window, settings, cancel)?)
+                Reader::File(Box::new(Decoder::open(path, &window, settings, cancel)?))
             }
         };
         let mut wanted = wanted.iter().copied().peekable();
@@ -85,8 +83,8 @@ impl KeptFootage {
 }
 
 enum Reader {
-    File(Decoder),
-    Recording(SpanReader),
+    File(Box<Decoder>),
+    Recording(Box<SpanReader>),
 }
 
 impl Reader {
