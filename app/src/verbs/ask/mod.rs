@@ -198,7 +198,7 @@ impl Talk {
                 _ => {}
             }
             if let Err(error) = self.ask(question, true).await {
-                if error.chain().any(|cause| cause.is::<std::io::Error>()) {
+                if error.is::<std::io::Error>() {
                     return Err(error);
                 }
                 has_failed = true;
