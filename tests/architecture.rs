@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("pipeline", &["clip", "model", "plugins", "topic"]),
     ("indexer", &["clip", "topic", "index"]),
     ("search", &["clip", "model", "index"]),
+    ("ask", &["clip", "model"]),
     ("synth", &[]),
     ("rtsp-server", &[]),
     ("qdrant-server", &[]),
@@ -23,6 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "app",
         &[
             "clip", "model", "hub", "plugins", "topic", "index", "pipeline", "indexer", "search",
+            "ask",
             "synth",
         ],
     ),
@@ -41,7 +43,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("redb", &["index"]),
     ("ureq", &["hub"]),
     ("gst", &["plugins", "pipeline", "synth", "rtsp-server", "app"]),
-    ("tokio", &["topic", "index", "pipeline", "indexer", "qdrant-server", "app"]),
+    ("tokio", &["topic", "index", "pipeline", "indexer", "ask", "qdrant-server", "app"]),
     ("clap", &["rtsp-server", "qdrant-server", "app"]),
 ];
 

@@ -7,7 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::compose::House;
 use crate::outcome::Outcome;
 use crate::verbs::{
-    config, coverage, dead_letter, doctor, embed, eval, index, model, run, search, source, synth, watch,
+    ask, config, coverage, dead_letter, doctor, embed, eval, index, model, run, search, source, synth,
+    watch,
 };
 
 const EXAMPLES: &str = "\
@@ -64,6 +65,7 @@ pub(crate) enum Verb {
     Index(index::Args),
     Watch(watch::Args),
     Search(search::Args),
+    Ask(ask::Args),
     Source(source::Args),
     Coverage(coverage::Args),
     Embed(embed::Args),
@@ -82,6 +84,7 @@ impl Verb {
         match self {
             Self::Index(args) => args.flags(),
             Self::Search(args) => args.flags(),
+            Self::Ask(args) => args.flags(),
             _ => Vec::new(),
         }
     }
@@ -90,6 +93,7 @@ impl Verb {
         match self {
             Self::Index(args) => index::run(&args, house),
             Self::Search(args) => search::run(&args, house),
+            Self::Ask(args) => ask::run(&args, house),
             Self::Source(args) => source::run(args, house),
             Self::Watch(args) => watch::run(&args, house),
             Self::Coverage(args) => coverage::run(&args, house),

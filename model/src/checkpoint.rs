@@ -101,6 +101,20 @@ impl Checkpoint {
         })
     }
 
+    /// One tensor of a file, as `f32`, by the name under which the model knows it; none where the file
+    /// has no such tensor.
+    pub(crate) fn tensor_of(
+        file: &WeightsFile,
+        name: &str,
+        device: &Device,
+    ) -> Result<Option<Tensor>, crate::ModelError> {
+        let found = file.tensors().iter().find(|(theirs, _)| known_name(theirs) == name);
+        let Some((_, stored)) = found else { return Ok(None) };
+        let held = Held { bytes: file.bytes.clone(), stored: stored.clone() };
+        let values = held.values(name)?;
+        Ok(Some(Tensor::from_vec(values, stored.shape.as_slice(), device)?))
+    }
+
     /// Hash over the names, types, shapes and bytes of all tensors that can change an embedding.
     pub fn hash(&self) -> &blake3::Hash {
         &self.hash
@@ -131,6 +145,20 @@ impl Checkpoint {
     /// As [`Self::var_builder`], and no tensor is read: all are zeros.
     pub fn planner(&self) -> VarBuilder<'static> {
         VarBuilder::from_backend(Box::new(Planner(self.clone())), DType::F32, Device::Cpu)
+    }
+
+    /// As [`Self::finish`], where only the tensors below `prefix` were wanted.
+    pub(crate) fn finish_part(&self, prefix: &str) -> Result<(), CheckpointError> {
+        match self.finish() {
+            Err(CheckpointError::Mismatch(mut mismatch)) => {
+                mismatch.unused.retain(|name, _| name.starts_with(prefix));
+                if mismatch == Mismatch::default() {
+                    return Ok(());
+                }
+                Err(CheckpointError::Mismatch(mismatch))
+            }
+            finished => finished,
+        }
     }
 
     /// Ends loading. Fails where the model asked for what is not there, or left something over.

@@ -19,6 +19,11 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// Of given parameters, `[out, in]` and `[out]`.
+    pub fn of(weight: Tensor, bias: Tensor) -> Self {
+        Self { weight, bias: Some(bias) }
+    }
+
     /// Takes `weight [out, in]` and `bias [out]` below `vb`. New weights are uniform in
     /// `±1/sqrt(in)`, as `PyTorch`'s default.
     pub fn new(from: usize, to: usize, vb: &VarBuilder) -> Result<Self> {

@@ -25,6 +25,7 @@ pub mod checkpoint;
 pub mod clip_text;
 pub mod clip_vision;
 pub mod config;
+pub mod conversation;
 pub mod cpu;
 mod encoder;
 mod error;

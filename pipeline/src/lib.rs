@@ -12,6 +12,7 @@
 //! - [`Archive`] ties them together for many files, goes on where an earlier run stopped
 //!   ([`EarlierWork`]), and accounts for every clip: published, known already, or lost and why.
 //! - [`Recorder`] keeps a camera's footage as it arrives, in [`Fragments`] that survive a crash.
+//! - [`KeptFootage`] gives frames of what was indexed once more.
 
 mod archive;
 mod cancel;
@@ -24,6 +25,7 @@ mod identify;
 mod live;
 mod outcome;
 mod recording;
+mod reread;
 mod thumbnail;
 mod wall_clock;
 
@@ -53,6 +55,7 @@ pub use recording::{
     Axis, Fragment, Fragments, Recorder, RecordingError, RecordingSettings, RecordingSpec,
     RecordingUse, SpanReader, footage_dir,
 };
+pub use reread::{KeptFootage, RereadError};
 
 /// Should a thread have panicked holding one of these locks, the value inside is still whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -21,6 +21,7 @@ use crate::requests::coverage::{CoverageReply, CoverageRequest};
 use crate::requests::found::SearchReply;
 use crate::requests::search::SearchRequest;
 use crate::requests::sources::{RemoveReply, RemoveRequest, SourcesReply};
+use crate::requests::stretch::{StretchReply, StretchRequest};
 use crate::settings::sources::SourceDefinition;
 
 /// Most bytes of a reply that are read.
@@ -65,6 +66,10 @@ impl Instance {
 
     pub(crate) async fn coverage(&self, request: &CoverageRequest) -> Result<CoverageReply> {
         self.call(Method::POST, "/v1/coverage", Some(request)).await
+    }
+
+    pub(crate) async fn stretch(&self, request: &StretchRequest) -> Result<StretchReply> {
+        self.call(Method::POST, "/v1/stretch", Some(request)).await
     }
 
     pub(crate) async fn add_source(&self, id: &str, source: &SourceDefinition) -> Result<()> {

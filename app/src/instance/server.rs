@@ -19,6 +19,7 @@ use crate::requests::coverage::{CoverageReply, CoverageRequest};
 use crate::requests::found::SearchReply;
 use crate::requests::search::SearchRequest;
 use crate::requests::sources::{RemoveReply, RemoveRequest, SourcesReply};
+use crate::requests::stretch::{StretchReply, StretchRequest};
 use crate::settings::sources::{SourceDefinition, named};
 use crate::watching::Watching;
 
@@ -44,6 +45,7 @@ pub(crate) async fn answer(
     let requests = Router::new()
         .route("/v1/search", post(search))
         .route("/v1/coverage", post(coverage))
+        .route("/v1/stretch", post(stretch))
         .route("/v1/sources", get(sources))
         .route("/v1/sources/{id}", put(add_source))
         .route("/v1/sources/remove", post(remove_sources))
@@ -102,6 +104,14 @@ async fn coverage(
     Json(request): Json<CoverageRequest>,
 ) -> Result<Json<CoverageReply>, Failed> {
     Ok(Json(request.answer(&answering.desk.store).await?))
+}
+
+async fn stretch(
+    State(answering): State<Answering>,
+    Json(request): Json<StretchRequest>,
+) -> Result<Json<StretchReply>, Failed> {
+    let Desk { house, store, .. } = &answering.desk;
+    Ok(Json(request.answer(house, store).await?))
 }
 
 async fn sources(State(answering): State<Answering>) -> Result<Json<SourcesReply>, Failed> {

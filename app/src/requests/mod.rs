@@ -8,6 +8,7 @@ pub(crate) mod found;
 pub(crate) mod search;
 pub(crate) mod selection;
 pub(crate) mod sources;
+pub(crate) mod stretch;
 
 use std::sync::Arc;
 

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod hub;
+mod ask;
 mod layers;
 pub(crate) mod secret;
 pub(crate) mod sources;
@@ -24,6 +25,8 @@ use gstfootage::footageclip::LONGEST_GAP;
 
 pub(crate) use self::cluster::ClusterSettings;
 use self::hub::HubSettings;
+pub(crate) use self::ask::AnswererChoice;
+use self::ask::AskSettings;
 pub(crate) use self::layers::{Layers, Origin, Setting};
 use crate::cli::{Global, Stated};
 
@@ -60,6 +63,7 @@ pub(crate) struct Settings {
     pub index: IndexSettings,
     pub search: SearchSettings,
     pub cluster: ClusterSettings,
+    pub ask: AskSettings,
 }
 
 /// What is not stated is as the model was trained.
@@ -245,6 +249,7 @@ impl Settings {
                 gap_ns: layers.parsed_unless::<Seconds>("search.gap_s", "stride")?.map(|s| s.0),
             },
             cluster: ClusterSettings::read(layers)?,
+            ask: AskSettings::read(layers)?,
         })
     }
 }
@@ -297,13 +302,18 @@ impl DecodeChoices {
     pub(crate) fn of(&self, model: &Model) -> DecodeSettings {
         let side = |pixels: u32| NonZeroU32::new(pixels).unwrap_or(NonZeroU32::MIN);
         let (short_side, long_side) = (side(model.image_size()), side(THUMBNAIL_WIDTH));
+        self.sized(PictureSize::Covering { short_side, long_side })
+    }
+
+    /// The settings in force, with frames of this size.
+    pub(crate) fn sized(&self, picture_size: PictureSize) -> DecodeSettings {
         DecodeSettings {
             mode: self.mode,
             max_pixels: self.max_pixels,
             stalled_after: self.stalled_after,
             max_gap: self.max_gap,
             partial: self.partial,
-            picture_size: PictureSize::Covering { short_side, long_side },
+            picture_size,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::terminal::{escaped, masked};
 
 /// Show the settings in force, each with where it comes from
 ///
-/// Nothing secret is shown: passwords inside addresses are masked.
+/// Nothing secret is shown: keys, and passwords inside addresses, are masked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print as JSON
@@ -22,6 +22,9 @@ pub(crate) struct Args {
     #[arg(long)]
     defaults: bool,
 }
+
+/// Settings that let somebody in as a whole.
+const SECRETS: [&str; 2] = ["ask.key", "hub.token"];
 
 pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
     let mut out = stdout().lock();
@@ -39,7 +42,7 @@ pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
             .layers
             .iter()
             .map(|(key, setting)| {
-                let stated = format!("{key} = {}", shown(key, &setting.value.to_string()));
+                let stated = format!("{key} = {}", safe(key, &setting.value.to_string()));
                 (escaped(&stated), escaped(&setting.origin.to_string()))
             })
             .collect();
@@ -52,15 +55,15 @@ pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// A value as it may be seen.
-fn shown(key: &str, value: &str) -> String {
-    let is_stated = !matches!(value, "" | "\"\"");
-    if key == "hub.token" && is_stated { "***".to_owned() } else { masked(value) }
+/// A setting's value without what lets somebody in.
+fn safe(key: &str, value: &str) -> String {
+    let is_empty = matches!(value, "" | "\"\"");
+    if SECRETS.contains(&key) && !is_empty { "***".to_owned() } else { masked(value) }
 }
 
 fn as_json(key: &str, setting: &Setting) -> Value {
     let value = match &setting.value {
-        toml::Value::String(text) => Value::String(shown(key, text)),
+        toml::Value::String(text) => Value::String(safe(key, text)),
         value => serde_json::to_value(value).unwrap_or(Value::Null),
     };
     json!({ "value": value, "origin": setting.origin.to_string() })

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub(crate) mod ask;
 pub(crate) mod config;
 pub(crate) mod coverage;
 pub(crate) mod dead_letter;

@@ -10,6 +10,7 @@
 //! `[B·T, 1+N, D]`, `z` the branch's `[B, 1+N·T, D]`: one class token for the whole clip, then the
 //! patches, patch by patch, each over time.
 
+mod conversation;
 mod layers;
 mod tokens;
 mod video;
@@ -17,6 +18,7 @@ mod video;
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+pub use self::conversation::FrameGroups;
 pub use self::layers::{DropPath, SpatialLayer, TemporalLayer};
 use self::layers::{gate, mean_over_frames, mix};
 pub use self::tokens::PatchTokens;
@@ -134,7 +136,7 @@ impl BtAdapter {
         &self,
         states: &[Tensor],
         frames: usize,
-        mut options: BranchOptions<'_>,
+        options: BranchOptions<'_>,
     ) -> Result<BranchOutput> {
         if states.len() != self.config.layers {
             candle_core::bail!("{} states for {} branch layers", states.len(), self.config.layers);
@@ -146,6 +148,19 @@ impl BtAdapter {
                 states[0].dim(0)?
             );
         }
+        self.run(states, frames, frames, options)
+    }
+
+    /// The layers that `states` are the input of, one after the other. `states` hold `frames` frames of
+    /// each clip; the two attentions of a layer take their patches as `grouped` frames, which is the
+    /// same except where the released conversation code halves it.
+    fn run(
+        &self,
+        states: &[Tensor],
+        frames: usize,
+        grouped: usize,
+        mut options: BranchOptions<'_>,
+    ) -> Result<BranchOutput> {
         let gate = match &self.balance {
             Some((_, between)) => Some(gate(between, self.config.middle_norm)?),
             None => None,
@@ -168,9 +183,9 @@ impl BtAdapter {
                 None => Ok(xs),
             };
             show(&mut options.probe, "branch_in", layer, &cls, &patches)?;
-            patches = temporal.forward(&patches, frames, drop_path)?;
+            patches = temporal.forward(&patches, grouped, drop_path)?;
             show(&mut options.probe, "branch_mid", layer, &cls, &patches)?;
-            (cls, patches) = spatial.forward(&cls, &patches, frames, drop_path)?;
+            (cls, patches) = spatial.forward(&cls, &patches, grouped, drop_path)?;
             show(&mut options.probe, "branch_out", layer, &cls, &patches)?;
         }
         Ok(BranchOutput { cls, patches })

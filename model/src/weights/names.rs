@@ -11,7 +11,7 @@ pub(crate) fn is_ignorable(name: &str) -> bool {
 
 /// Beginnings of names, and what they are here: Hugging Face's `CLIPModel`, and the fine-tuned files
 /// of BT-Adapter's authors (BT-ADAPTER.md 5.1).
-const PREFIXES: [(&str, &str); 8] = [
+const PREFIXES: [(&str, &str); 9] = [
     ("vision_model.embeddings.", "backbone."),
     ("vision_model.encoder.layers.", "backbone.layers."),
     ("vision_model.pre_layrnorm.", "backbone.pre_layrnorm."),
@@ -20,6 +20,7 @@ const PREFIXES: [(&str, &str); 8] = [
     ("text_model.", "text_backbone.text_model."),
     ("text_projection.", "text_backbone.text_projection."),
     ("model.vision_tower.", "backbone."),
+    ("model.mm_projector.", "mm_projector."),
 ];
 
 /// The name under which the model knows a tensor. The authors' internal files call the branch
@@ -56,7 +57,7 @@ mod tests {
             ("model.vision_tower.btadapter_cls_token", "backbone.btadapter_cls_token"),
             ("module.backbone.balance1", "backbone.balance1"),
             ("text_backbone.text_model.x", "text_backbone.text_model.x"),
-            ("model.mm_projector.weight", "model.mm_projector.weight"),
+            ("model.mm_projector.weight", "mm_projector.weight"),
         ] {
             assert_eq!(known_name(theirs), ours);
         }

@@ -1,0 +1,287 @@
+//! An endpoint that speaks `OpenAI`'s protocol for chats and sees pictures.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use footage_model::conversation::Turn;
+use serde_json::Value;
+
+use crate::AskError;
+use crate::conversation::Reply;
+use crate::events::Events;
+use crate::http::{Place, Receiving};
+use crate::message::{Said, request};
+
+/// What lets us in. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Key {
+    /// Of a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Which endpoint, and how it is asked.
+#[derive(Clone, Debug)]
+pub struct EndpointSettings {
+    /// Address of the API, such as `http://localhost:8000/v1`.
+    pub address: String,
+    /// Name of the model there; empty for the endpoint's own choice.
+    pub model: String,
+    /// What lets us in, where something is needed.
+    pub key: Option<Key>,
+    /// Longest wait for a connection, for a reply and for more of one.
+    pub timeout: Duration,
+    /// How often it is asked again where it cannot be reached, is busy or fails.
+    pub retries: u32,
+    /// Most tokens of an answer.
+    pub max_tokens: usize,
+    /// 0 takes the likeliest word each time.
+    pub temperature: f32,
+    /// Share of the probability that is drawn from.
+    pub top_p: f32,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    place: Place,
+    settings: EndpointSettings,
+}
+
+/// First wait before asking again; each further one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// However long an endpoint asks us to wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Most bytes of an answer, and of what is shown of an error.
+const LONGEST_ANSWER: usize = 1 << 20;
+const LONGEST_COMPLAINT: usize = 300;
+
+impl Endpoint {
+    /// Checks the address. Nothing is sent.
+    pub fn new(settings: EndpointSettings) -> Result<Self, AskError> {
+        Ok(Self { place: Place::read(&settings.address)?, settings })
+    }
+
+    /// Model and place, for people.
+    pub fn name(&self) -> String {
+        let place = self.place.name();
+        match self.settings.model.as_str() {
+            "" => place,
+            model => format!("{model} at {place}"),
+        }
+    }
+
+    /// Answers the last of `turns` about frames, given as parts of a message. `on_text` hears of the
+    /// answer as it grows. Asks again only where nothing of an answer came.
+    pub(crate) async fn answer(
+        &self,
+        shown: &[Value],
+        turns: &[Turn],
+        on_text: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Reply, AskError> {
+        let body = request(&self.settings, shown, turns).to_string().into_bytes();
+        let began = Instant::now();
+        let mut attempt = 0;
+        loop {
+            let error = match self.once(body.clone(), began, on_text).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            if attempt >= self.settings.retries || !error.may_pass() {
+                return Err(error);
+            }
+            let asked = match &error {
+                AskError::Busy { wait, .. } => *wait,
+                _ => None,
+            };
+            let wait =
+                asked.unwrap_or(FIRST_WAIT * 2_u32.saturating_pow(attempt)).min(LONGEST_WAIT);
+            tracing::info!(%error, wait_s = wait.as_secs_f32(), "asking again");
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    async fn once(
+        &self,
+        body: Vec<u8>,
+        began: Instant,
+        on_text: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Reply, AskError> {
+        let EndpointSettings { key, timeout, .. } = &self.settings;
+        let key = key.as_ref().map(|key| key.0.as_str());
+        let mut reply = self.place.post("/chat/completions", key, body, *timeout).await?;
+        let status = reply.head.status().as_u16();
+        if status != 200 {
+            return Err(self.refused(status, &mut reply).await);
+        }
+        let kind = reply.head.headers().get("content-type");
+        let is_stream = kind
+            .and_then(|kind| kind.to_str().ok())
+            .is_some_and(|kind| kind.starts_with("text/event-stream"));
+        let mut hearing = Hearing { endpoint: self, on_text, heard: Heard::default(), began };
+        if is_stream {
+            hearing.stream(&mut reply).await?;
+        } else {
+            hearing.whole(&mut reply).await?;
+        }
+        Ok(hearing.reply())
+    }
+
+    async fn refused(&self, status: u16, reply: &mut Receiving) -> AskError {
+        let wait = reply.head.headers().get("retry-after");
+        let wait = wait.and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
+        let said = String::from_utf8_lossy(&reply.begin(8 << 10).await).into_owned();
+        let place = self.place.name();
+        match status {
+            401 | 403 => AskError::Key { place, status },
+            429 | 503 => {
+                let wait = wait.map(Duration::from_secs);
+                AskError::Busy { place, status, said: self.complaint(&said), wait }
+            }
+            _ => AskError::Status { place, status, said: self.complaint(&said) },
+        }
+    }
+
+    /// What an endpoint says that is wrong: the message where there is one, in one line, without the
+    /// key, should it be repeated there.
+    fn complaint(&self, said: &str) -> String {
+        let json: Option<Value> = serde_json::from_str(said).ok();
+        let message = json.as_ref().and_then(|json| {
+            let error = json.get("error").unwrap_or(json);
+            error.get("message").unwrap_or(error).as_str()
+        });
+        let message = message.unwrap_or(said).split_whitespace().collect::<Vec<_>>().join(" ");
+        let message = match &self.settings.key {
+            Some(Key(key)) if !key.is_empty() => message.replace(key.as_str(), "***"),
+            _ => message,
+        };
+        let mut short: String = message.chars().take(LONGEST_COMPLAINT).collect();
+        if short.len() < message.len() {
+            short.push('…');
+        }
+        if short.is_empty() { short } else { format!(": {short}") }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    text: String,
+    model: Option<String>,
+    tokens: Option<usize>,
+    pieces: usize,
+    first: Option<Duration>,
+}
+
+/// Listens to one answer.
+struct Hearing<'a> {
+    endpoint: &'a Endpoint,
+    on_text: &'a mut (dyn FnMut(&str) + Send),
+    heard: Heard,
+    began: Instant,
+}
+
+impl Hearing<'_> {
+    async fn stream(&mut self, reply: &mut Receiving) -> Result<(), AskError> {
+        let mut events = Events::default();
+        let mut has_ended = false;
+        while let Some(bytes) = self.next(reply).await? {
+            let pushed = events.push(&bytes).map_err(|_| self.nonsense(""))?;
+            for data in pushed {
+                if data.trim() == "[DONE]" {
+                    return self.ended(true);
+                }
+                has_ended |= self.take(&data)?;
+            }
+        }
+        self.ended(has_ended)
+    }
+
+    /// An endpoint that does not stream.
+    async fn whole(&mut self, reply: &mut Receiving) -> Result<(), AskError> {
+        let mut body = Vec::new();
+        while let Some(bytes) = self.next(reply).await? {
+            body.extend_from_slice(&bytes);
+            if body.len() > LONGEST_ANSWER {
+                return Err(self.nonsense(""));
+            }
+        }
+        self.take(&String::from_utf8_lossy(&body))?;
+        self.ended(true)
+    }
+
+    /// Once a part of the answer came, silence is its end, and not the silence of a busy endpoint.
+    async fn next(&self, reply: &mut Receiving) -> Result<Option<hyper::body::Bytes>, AskError> {
+        match reply.next().await {
+            Err(AskError::TimedOut { place, .. }) if self.heard.first.is_some() => {
+                Err(AskError::BrokeOff { place })
+            }
+            next => next,
+        }
+    }
+
+    /// Returns whether the answer ends with it.
+    fn take(&mut self, data: &str) -> Result<bool, AskError> {
+        let Ok(said) = serde_json::from_str::<Said>(data) else { return Err(self.nonsense(data)) };
+        if said.error.is_some() {
+            let (place, said) = (self.endpoint.place.name(), self.endpoint.complaint(data));
+            return Err(AskError::Failed { place, said });
+        }
+        if !said.is_completion() {
+            return Err(self.nonsense(data));
+        }
+        let text = said.text();
+        if !text.is_empty() {
+            self.heard.first.get_or_insert_with(|| self.began.elapsed());
+            self.heard.pieces += 1;
+            self.heard.text.push_str(text);
+            if self.heard.text.len() > LONGEST_ANSWER {
+                return Err(self.nonsense(""));
+            }
+            (self.on_text)(text);
+        }
+        self.heard.tokens = said.tokens().or(self.heard.tokens);
+        let ends = said.ends();
+        self.heard.model = self.heard.model.take().or(said.model);
+        Ok(ends)
+    }
+
+    fn ended(&self, has_ended: bool) -> Result<(), AskError> {
+        let place = self.endpoint.place.name();
+        if !has_ended {
+            return Err(AskError::BrokeOff { place });
+        }
+        if self.heard.text.trim().is_empty() {
+            return Err(AskError::Failed { place, said: ": the answer is empty".to_owned() });
+        }
+        Ok(())
+    }
+
+    fn nonsense(&self, said: &str) -> AskError {
+        let said = self.endpoint.complaint(said);
+        AskError::Nonsense { place: self.endpoint.place.name(), said }
+    }
+
+    fn reply(self) -> Reply {
+        let whole = self.began.elapsed();
+        let Heard { text, model, tokens, pieces, first } = self.heard;
+        Reply {
+            text: text.trim().to_owned(),
+            model: model.unwrap_or_else(|| self.endpoint.name()),
+            tokens: tokens.unwrap_or(pieces),
+            first_token: first.unwrap_or(whole),
+            whole,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Questions about a stretch of footage: frames and a question to an answer.
+//!
+//! Who answers is either an [`Endpoint`] that speaks `OpenAI`'s protocol and sees pictures, or an
+//! [`Answerer`](footage_model::conversation::Answerer) on this machine. A [`Conversation`] keeps what
+//! was said; a question that fails is as if it had not been asked.
+
+mod conversation;
+mod endpoint;
+mod error;
+mod events;
+mod http;
+mod message;
+
+pub use conversation::{Answering, Conversation, Reply};
+pub use endpoint::{Endpoint, EndpointSettings, Key};
+pub use error::AskError;
