@@ -9,4 +9,5 @@ pub(crate) mod model;
 pub(crate) mod search;
 pub(crate) mod source;
 pub(crate) mod synth;
+pub(crate) mod train;
 pub(crate) mod watch;

@@ -1,4 +1,4 @@
-//! `footage model`: what models there are, and whether one computes what it should.
+//! `footage model`: what models there are, whether one computes what it should, and training one.
 
 use std::io::{Write as _, stdout};
 use std::path::{Path, PathBuf};
@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use crate::compose::House;
 use crate::outcome::Outcome;
 use crate::terminal::{escaped, masked};
+use crate::verbs::train;
 
-/// Look at models and check them
+/// Look at models, check them and train them
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -33,6 +34,7 @@ enum Verb {
     /// Three safetensors files: the weights under the reference's names, inputs (`pixel_values`,
     /// `token_ids`), and the tensors expected. The model library's page on `check` lists the names.
     Check(Check),
+    Train(Box<train::Args>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,6 +64,7 @@ pub(crate) fn run(args: Args, house: &House) -> Result<Outcome> {
     match args.verb {
         Verb::List { json } => list(house, json),
         Verb::Check(args) => check(&args),
+        Verb::Train(args) => train::run(&args, house),
     }
 }
 
