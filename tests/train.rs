@@ -106,11 +106,14 @@ fn captions_that_cannot_be_learned_from_are_named_and_the_rest_is_learned() {
     let name = fs_err::read_dir(&videos)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .find(|name| name.ends_with(".mp4"))
+        .find(|name| Path::new(name).extension().is_some_and(|extension| extension == "mp4"))
         .unwrap();
-    let mut csv = fs_err::read_to_string(videos.join("captions.csv")).unwrap();
-    csv.push_str(&format!("{name},,0,2\n{name},\"{}\",0,2\n", "a red dog ".repeat(30)));
-    csv.push_str(&format!("{name},too late,900,902\n"));
+    let csv = [
+        fs_err::read_to_string(videos.join("captions.csv")).unwrap(),
+        format!("{name},,0,2\n{name},\"{}\",0,2\n", "a red dog ".repeat(30)),
+        format!("{name},too late,900,902\n"),
+    ]
+    .concat();
     fs_err::write(videos.join("captions.csv"), csv).unwrap();
 
     let out = folder.path().join("out");

@@ -127,12 +127,12 @@ impl Run<'_> {
             fs_err::write(&partial, text)?;
             Ok(fs_err::rename(&partial, self.folder.join(name))?)
         };
-        let mut csv = "step,total,vtc,mbta,mbca,gradient\n".to_owned();
+        let mut csv = vec!["step,total,vtc,mbta,mbca,gradient".to_owned()];
         for (step, l) in losses.iter().enumerate() {
             let line = [l.total, l.vtc, l.mbta, l.mbca, l.gradient].map(|v| v.to_string());
-            csv += &format!("{step},{}\n", line.join(","));
+            csv.push(format!("{step},{}", line.join(",")));
         }
-        put(LOSSES, csv)?;
+        put(LOSSES, csv.join("\n") + "\n")?;
         put(PLOT, plot::svg(losses))?;
         let path = self.folder.join(CHECKPOINT);
         train::save(&path, &self.training.weights, optimiser, done)
