@@ -13,3 +13,8 @@ pub(crate) fn model(options: ModelOptions) -> Result<Model> {
     Model::from_bytes_with(CONFIG, WEIGHTS, Some(TOKENIZER), &Device::Cpu, options)
         .context("cannot load the bundled model")
 }
+
+/// Its files: `model.json`, `model.safetensors` and `tokenizer.json`.
+pub(crate) fn files() -> (&'static [u8], &'static [u8], &'static [u8]) {
+    (CONFIG, WEIGHTS, TOKENIZER)
+}

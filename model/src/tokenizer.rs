@@ -65,7 +65,24 @@ impl Tokenizer {
     /// Ids of `text` with start and end tokens, at most the context long; a longer text loses its
     /// end, but never the end token. Not padded.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        let mut ids = match &self.vocabulary {
+        let mut ids = self.whole(text)?;
+        if ids.len() > self.context
+            && let Some(end) = ids.last().copied()
+        {
+            ids.truncate(self.context - 1);
+            ids.push(end);
+        }
+        Ok(ids)
+    }
+
+    /// Whether [`Self::encode`] takes the text whole.
+    pub fn fits(&self, text: &str) -> Result<bool, ModelError> {
+        Ok(self.whole(text)?.len() <= self.context)
+    }
+
+    /// Ids of the whole text with start and end tokens.
+    fn whole(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        Ok(match &self.vocabulary {
             Vocabulary::Clip(clip) => {
                 let mut tokens = vec![clip.start_of_text()];
                 clip.encode(&as_plain_text(text), &mut tokens);
@@ -77,14 +94,7 @@ impl Tokenizer {
                 .map_err(|error| ModelError::Tokenizer(format!("cannot encode a text: {error}")))?
                 .get_ids()
                 .to_vec(),
-        };
-        if ids.len() > self.context
-            && let Some(end) = ids.last().copied()
-        {
-            ids.truncate(self.context - 1);
-            ids.push(end);
-        }
-        Ok(ids)
+        })
     }
 
     /// Ids of several texts, padded with 0 to the longest of them: as many values, row after row,

@@ -13,4 +13,5 @@ pub(crate) mod run;
 pub(crate) mod search;
 pub(crate) mod source;
 pub(crate) mod synth;
+pub(crate) mod train;
 pub(crate) mod watch;

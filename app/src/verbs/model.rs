@@ -1,4 +1,4 @@
-//! `footage model`: what models there are, and whether one computes what it should.
+//! `footage model`: what models there are, whether one computes what it should, and training one.
 
 mod bench;
 mod pull;
@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use crate::compose::House;
 use crate::outcome::Outcome;
 use crate::terminal::{escaped, masked};
+use crate::verbs::train;
 
-/// Look at models and check them
+/// Look at models, check them and train them
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -45,6 +46,7 @@ enum Verb {
     /// Three safetensors files: the weights under the reference's names, inputs (`pixel_values`,
     /// `token_ids`), and the tensors expected. The model library's page on `check` lists the names.
     Check(Check),
+    Train(Box<train::Args>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -78,6 +80,7 @@ pub(crate) fn run(args: Args, house: &House) -> Result<Outcome> {
         Verb::Verify(args) => pull::verify(&args, house),
         Verb::Remove(args) => pull::remove(&args, house),
         Verb::Bench(args) => bench::bench(&args, house),
+        Verb::Train(args) => train::run(&args, house),
     }
 }
 

@@ -50,7 +50,7 @@ impl PatchTokens {
 }
 
 /// The patches of a state of CLIP, in the branch's order: `(b t) (1 l) d -> b (l t) d`.
-pub(super) fn patches_of(state: &Tensor, frames: usize) -> Result<Tensor> {
+pub(crate) fn patches_of(state: &Tensor, frames: usize) -> Result<Tensor> {
     let (bt, tokens, d) = state.dims3()?;
     let (b, l) = (bt / frames, tokens - 1);
     state
@@ -68,7 +68,7 @@ pub(super) fn class_tokens_of(state: &Tensor, frames: usize) -> Result<Tensor> {
 }
 
 /// The tokens that training keeps: `xs` of `b (l t) d`, `kept [b, m]` of `u32 -> b m d`.
-pub(super) fn select(xs: &Tensor, kept: &Tensor) -> Result<Tensor> {
+pub(crate) fn select(xs: &Tensor, kept: &Tensor) -> Result<Tensor> {
     let (b, lt, d) = xs.dims3()?;
     let (clips, m) = kept.dims2()?;
     if clips != b {

@@ -51,3 +51,32 @@ pub fn load(
     };
     Ok(step.to_vec1::<u32>()?[0] as usize)
 }
+
+/// Refuses a checkpoint that is not one of `weights`: of another model, another branch, or damaged.
+/// Nothing is changed; [`load`] may follow.
+///
+/// # Errors
+/// Names the first tensor that differs.
+pub fn check(path: &Path, weights: &Weights) -> Result<(), TrainError> {
+    let refused = |why: String| TrainError::Checkpoint { path: path.to_owned(), why };
+    let all = candle_core::safetensors::load(path, &Device::Cpu)
+        .map_err(|error| refused(format!("it cannot be read: {error}")))?;
+    let own: HashMap<&str, &[usize]> =
+        weights.iter().map(|(name, var)| (name, var.dims())).collect();
+    for (name, needed) in &own {
+        let found = all.get(&format!("weights.{name}"));
+        match found.map(Tensor::dims) {
+            Some(dims) if dims == *needed => {}
+            Some(dims) => {
+                let why = format!("`{name}` is {dims:?} there and {needed:?} in this training");
+                return Err(refused(why));
+            }
+            None => return Err(refused(format!("`{name}` {needed:?} is missing"))),
+        }
+    }
+    let known = |name: &str| own.contains_key(name);
+    match all.keys().filter_map(|key| key.strip_prefix("weights.")).find(|name| !known(name)) {
+        Some(name) => Err(refused(format!("`{name}` is none of this training's parameters"))),
+        None => Ok(()),
+    }
+}

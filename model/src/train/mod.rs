@@ -13,6 +13,7 @@ mod network;
 mod objective;
 mod ops;
 mod optimiser;
+pub mod pretrain;
 mod query;
 mod simd;
 mod stage1;
@@ -24,7 +25,7 @@ mod trust;
 mod weights;
 mod words;
 
-pub use checkpoint::{load, save};
+pub use checkpoint::{check, load, save};
 pub use data::{Classes, DEVIATION, Example, MEAN, Side, Thing, World};
 pub use error::TrainError;
 pub use evaluate::{ClipScore, Exam, Gallery, held_clips};

@@ -23,11 +23,24 @@ pub struct AdamW {
     pub clip: f32,
     /// The text tower's share of the learning rate.
     pub text: f32,
+    /// Gates learn by their raw values, and not by what they are inside their sigmoids.
+    pub raw_gates: bool,
+    /// Also vectors and embeddings decay.
+    pub decay_all: bool,
 }
 
 impl Default for AdamW {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.98, eps: 1e-8, decay: 0.05, clip: 1.0, text: 1.0 }
+        Self {
+            beta1: 0.9,
+            beta2: 0.98,
+            eps: 1e-8,
+            decay: 0.05,
+            clip: 1.0,
+            text: 1.0,
+            raw_gates: false,
+            decay_all: false,
+        }
     }
 }
 
@@ -43,6 +56,8 @@ struct Moments {
 #[derive(Debug, Default)]
 pub struct Optimiser {
     settings: AdamW,
+    /// Shares of the learning rate by what names contain; the first that fits.
+    shares: &'static [(&'static str, f32)],
     moments: BTreeMap<String, Moments>,
 }
 
@@ -60,7 +75,23 @@ fn gate_share(name: &str) -> f32 {
 impl Optimiser {
     /// An optimiser that has seen nothing yet.
     pub fn new(settings: AdamW) -> Self {
-        Self { settings, moments: BTreeMap::new() }
+        Self::with_shares(settings, &[])
+    }
+
+    /// The same, where parameters learn at shares of the rate: the first whose text a name contains.
+    pub fn with_shares(settings: AdamW, shares: &'static [(&'static str, f32)]) -> Self {
+        Self { settings, shares, moments: BTreeMap::new() }
+    }
+
+    /// What a parameter's learning rate is multiplied with, its gate's share aside.
+    fn share(&self, name: &str) -> f32 {
+        let text = if name.starts_with("text_backbone.") { self.settings.text } else { 1.0 };
+        let own = self.shares.iter().find(|(part, _)| name.contains(part));
+        text * own.map_or(1.0, |(_, share)| *share)
+    }
+
+    fn gate_share(&self, name: &str) -> f32 {
+        if self.settings.raw_gates { 1.0 } else { gate_share(name) }
     }
 
     /// One step at this learning rate. Returns the length of the gradient before clipping.
@@ -70,7 +101,7 @@ impl Optimiser {
         for (name, var) in weights.open() {
             let Some(grad) = grads.get(var) else { continue };
             let mut grad = grad.flatten_all()?.to_vec1::<f32>()?;
-            let gate = gate_share(name);
+            let gate = self.gate_share(name);
             for g in &mut grad {
                 *g *= gate;
             }
@@ -83,17 +114,17 @@ impl Optimiser {
         }
         let gain = if length > self.settings.clip { self.settings.clip / length } else { 1.0 };
         for (name, var, grad) in found {
-            let s = &self.settings;
+            let s = self.settings;
+            let share = self.share(name) * self.gate_share(name);
             let moments = self.moments.entry(name.to_owned()).or_insert_with(|| Moments {
                 mean: vec![0.0; grad.len()],
                 square: vec![0.0; grad.len()],
                 steps: 0,
             });
             moments.steps += 1;
-            let decays = var.rank() >= 2 && !name.ends_with("embedding.weight");
-            let text = if name.starts_with("text_backbone.") { s.text } else { 1.0 };
+            let decays = s.decay_all || (var.rank() >= 2 && !name.ends_with("embedding.weight"));
             let step = simd::AdamStep {
-                rate: rate * text * gate_share(name),
+                rate: rate * share,
                 decay: if decays { s.decay } else { 0.0 },
                 beta1: s.beta1,
                 beta2: s.beta2,

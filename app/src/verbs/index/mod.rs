@@ -85,7 +85,7 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
 
 /// Ctrl-C, or a polite kill, ends the sources, and what was begun drains. A second one ends at once:
 /// that loses nothing either, but repeats a little work.
-fn stopped_by_signals() -> Result<Cancel> {
+pub(crate) fn stopped_by_signals() -> Result<Cancel> {
     let cancel = Cancel::default();
     let asked = cancel.clone();
     ctrlc::set_handler(move || {

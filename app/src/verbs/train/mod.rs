@@ -1,0 +1,249 @@
+//! `footage model train`: pre-trains a model's branch on somebody's own footage.
+
+mod data;
+mod features;
+mod plot;
+mod run;
+
+use std::io::{Write as _, stderr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use footage_model::train::Schedule;
+use footage_model::train::pretrain::{Course, ModelFiles, Pretraining, Recipe, Start};
+use footage_model::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE};
+use serde_json::{Value, json};
+
+use self::features::{Clips, Gathering};
+use self::run::Run;
+use super::index::stopped_by_signals;
+use crate::bundled;
+use crate::compose::House;
+use crate::outcome::Outcome;
+
+/// Train a model's branch on videos with captions
+///
+/// CLIP stays as it is; the branch beside it, which sees time, learns as in the BT-Adapter paper's
+/// section 3.3. What CLIP makes of the videos is computed once and kept. After Ctrl-C, or a crash,
+/// the same command goes on where the last checkpoint was written, and ends with the same model.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  footage model train --data captions.csv --out models/mine
+  footage --model models/mine index ~/Videos
+
+The CSV's first line is `path,caption` or `path,caption,from,to`; times are seconds. A folder stands
+for the captions.csv in it. OUT becomes a model's folder; OUT/training holds the checkpoint, the
+losses (CSV, and SVG to look at) and the kept features.
+
+Exit code: 0 trained on all, 1 trained but some captions had to be left out (each has a line that says
+why), 2 it failed, 130 interrupted.")]
+pub(crate) struct Args {
+    /// CSV of videos and captions, or a folder with a captions.csv
+    #[arg(long, value_name = "CSV_OR_DIR")]
+    data: PathBuf,
+    /// Folder for the trained model; a training that is in it is gone on with
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Name of the trained model
+    #[arg(long, value_name = "NAME", default_value = "trained")]
+    name: String,
+    /// What the paper says, or what its authors' code does
+    #[arg(long, value_parser = ["paper", "released"], default_value = "paper")]
+    recipe: String,
+    /// Share of the patches that the branch does not see while it learns
+    #[arg(long, value_name = "X", default_value_t = Recipe::paper().masked)]
+    mask: f64,
+    /// Weights of the three losses, VTC,MBTA,MBCA, instead of the recipe's
+    #[arg(long, value_name = "X,X,X", value_delimiter = ',')]
+    weights: Option<Vec<f64>>,
+    /// Begin with a new branch of this many layers, though the model may have one
+    #[arg(long, value_name = "K")]
+    new_branch: Option<usize>,
+    /// Times that each clip is learned from
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    epochs: usize,
+    /// Steps in all, instead of --epochs
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Clips that are told from each other
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    batch: usize,
+    /// Batches for one step
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    accumulate: usize,
+    /// Highest learning rate: of temporal layers and gates; the rest of the branch has a tenth
+    #[arg(long, value_name = "X", default_value_t = 2e-4)]
+    rate: f32,
+    /// Steps until it is reached; a twentieth of all where it is not stated
+    #[arg(long, value_name = "N")]
+    warmup: Option<usize>,
+    /// What everything random follows from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Steps between two checkpoints
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    save_every: usize,
+    /// Stop once this many steps are done, as Ctrl-C does; the same command without it goes on
+    #[arg(long, value_name = "N")]
+    stop_after: Option<usize>,
+}
+
+/// A model's files, read.
+struct Files {
+    config: Vec<u8>,
+    weights: Vec<u8>,
+    tokenizer: Option<Vec<u8>>,
+}
+
+impl Files {
+    fn read(house: &House) -> Result<Self> {
+        let Some(dir) = &house.settings.model_dir else {
+            let (config, weights, tokenizer) = bundled::files();
+            return Ok(Self {
+                config: config.to_vec(),
+                weights: weights.to_vec(),
+                tokenizer: Some(tokenizer.to_vec()),
+            });
+        };
+        let tokenizer = dir.join(TOKENIZER_FILE);
+        Ok(Self {
+            config: fs_err::read(dir.join(CONFIG_FILE))?,
+            weights: fs_err::read(dir.join(WEIGHTS_FILE))?,
+            tokenizer: if fs_err::exists(&tokenizer)? {
+                Some(fs_err::read(&tokenizer)?)
+            } else {
+                None
+            },
+        })
+    }
+}
+
+pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
+    let recipe = args.checked()?;
+    let folder = args.out.join("training");
+    run::may_write(&args.out, &folder)?;
+    let rows = data::read(&args.data)?;
+    let cancel = stopped_by_signals()?;
+
+    let model = house.open_model()?;
+    let (window, decode) = (house.settings.window.of(&model)?, house.settings.decode.of(&model));
+    let fingerprint = model.fingerprint().to_string();
+    drop(model);
+    let files = Files::read(house)?;
+    let files = ModelFiles {
+        config: &files.config,
+        weights: &files.weights,
+        tokenizer: files.tokenizer.as_deref(),
+    };
+    let start = args.new_branch.map_or(Start::Own, |layers| Start::New(Some(layers)));
+    let training = Pretraining::new(&files, start, recipe, args.seed)?;
+    let most = training.config().architecture.branch.map_or(0, |branch| branch.max_frames);
+    ensure!(window.length() <= most, "the branch takes clips of at most {most} frames");
+
+    let cache = folder.join("features");
+    let gathering = Gathering { training: &training, window, decode, cache, cancel: &cancel };
+    let (clips, left_out) = gathering.gather(rows)?;
+    if cancel.is_cancelled() {
+        return Ok(Outcome::Interrupted);
+    }
+    ensure!(
+        clips.0.len() >= 2,
+        "{} of the captions can be learned from: two are the least",
+        clips.0.len()
+    );
+    let course = args.course(clips.0.len(), window.length());
+    let settings = settings_of(&course, &training, &fingerprint, &clips, args);
+    let run = Run {
+        training,
+        course,
+        clips,
+        folder,
+        save_every: args.save_every,
+        stop_after: args.stop_after,
+        cancel: &cancel,
+    };
+    let Some(trained) = run.go(&settings)? else { return Ok(Outcome::Interrupted) };
+    let description = format!(
+        "Branch trained by footage model train on {} clips, {} steps.",
+        trained.clips, trained.steps
+    );
+    trained.training.export(&args.name, &description, &args.out)?;
+    say(&format!("trained: {}", args.out.display()));
+    if left_out == 0 {
+        return Ok(Outcome::Done);
+    }
+    say(&format!("{left_out} captions were left out; each has a line above"));
+    Ok(Outcome::SomeFailed)
+}
+
+impl Args {
+    fn checked(&self) -> Result<Recipe> {
+        let mut recipe =
+            if self.recipe == "released" { Recipe::released() } else { Recipe::paper() };
+        ensure!((0.0..1.0).contains(&self.mask), "--mask is {}: choose 0 to 0.99", self.mask);
+        recipe.masked = self.mask;
+        if let Some(weights) = &self.weights {
+            let [vtc, mbta, mbca] = weights[..] else { bail!("--weights wants three numbers") };
+            let sane = weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
+            ensure!(sane && vtc + mbta + mbca > 0.0, "--weights are 0 or more, not all 0");
+            recipe.weights = footage_model::train::pretrain::LossWeights { vtc, mbta, mbca };
+        }
+        ensure!(self.batch >= 2, "--batch is {}: two clips are the least", self.batch);
+        ensure!((1..=10_000).contains(&self.accumulate), "--accumulate is 1 to 10000");
+        ensure!(self.save_every >= 1, "--save-every is at least 1");
+        ensure!(self.steps.unwrap_or(self.epochs) >= 1, "there is no step to take");
+        ensure!(self.rate.is_finite() && self.rate > 0.0, "--rate is {}", self.rate);
+        Ok(recipe)
+    }
+
+    fn course(&self, clips: usize, frames: usize) -> Course {
+        let batch = self.batch.min(clips);
+        let per_epoch = (clips / batch).max(1);
+        let steps =
+            self.steps.unwrap_or_else(|| (self.epochs * per_epoch).div_ceil(self.accumulate));
+        let warmup = self.warmup.unwrap_or(steps / 20).min(steps);
+        let schedule = Schedule { peak: self.rate, warmup, steps };
+        Course { seed: self.seed, frames, batch, accumulate: self.accumulate, schedule }
+    }
+}
+
+/// All that a training's course follows from. Of another, none of it is gone on with.
+fn settings_of(
+    course: &Course,
+    training: &Pretraining,
+    fingerprint: &str,
+    clips: &Clips,
+    args: &Args,
+) -> Value {
+    let mut hasher = blake3::Hasher::new();
+    for clip in &clips.0 {
+        hasher.update(clip.key().as_bytes());
+        hasher.update(format!("\n{}\n", clip.row.caption).as_bytes());
+    }
+    json!({
+        "model": fingerprint,
+        "new_branch": args.new_branch,
+        "recipe": training.recipe(),
+        "seed": course.seed,
+        "frames": course.frames,
+        "batch": course.batch,
+        "accumulate": course.accumulate,
+        "rate": course.schedule.peak,
+        "warmup": course.schedule.warmup,
+        "steps": course.schedule.steps,
+        "clips": clips.0.len(),
+        "data": hasher.finalize().to_hex().as_str(),
+    })
+}
+
+/// A line on stderr. Where nobody reads it, it is lost and the training is not.
+fn say(line: &str) {
+    drop(writeln!(stderr(), "{}", crate::terminal::masked(line)));
+}
+
+/// JSON in a file.
+fn read_json(path: &Path) -> Result<Value> {
+    serde_json::from_slice(&fs_err::read(path)?)
+        .with_context(|| format!("{} is damaged", path.display()))
+}

@@ -1,0 +1,81 @@
+//! How a branch that is to be pre-trained starts out (BT-ADAPTER.md 3).
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Result, Tensor};
+use rand::Rng as _;
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::{Architecture, BranchMode};
+use crate::train::Weights;
+
+/// A new branch beside the tower of `clip`: spatial layers are copies of the CLIP layers they
+/// follow, temporal ones are as `PyTorch` makes them, and their last projection, the class token and
+/// the gates are zero.
+pub(super) fn branch(
+    architecture: &Architecture,
+    clip: &BTreeMap<String, Tensor>,
+    weights: &mut Weights,
+    rng: &mut ChaCha8Rng,
+) -> Result<()> {
+    let Some(branch) = architecture.branch else {
+        candle_core::bail!("the architecture has no branch")
+    };
+    let (d, layers) = (architecture.vision.width, architecture.vision.layers);
+    for i in 0..branch.layers {
+        let from = format!("backbone.layers.{}.", layers - branch.layers + i);
+        for (name, value) in clip {
+            if let Some(rest) = name.strip_prefix(&from) {
+                weights.set(format!("backbone.btadapter_S_layers.{i}.{rest}"), value)?;
+            }
+        }
+        let to = format!("backbone.btadapter_T_layers.{i}");
+        norm(weights, &format!("{to}.layer_norm1"), d)?;
+        for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+            linear(weights, &format!("{to}.self_attn.{part}"), (d, d), rng)?;
+        }
+        weights.fill(format!("{to}.temporal_fc.weight"), &[d, d], 0.0)?;
+        weights.fill(format!("{to}.temporal_fc.bias"), &[d], 0.0)?;
+    }
+    weights.normal("backbone.btadapter_time_embed.weight", &[branch.max_frames, d], 1.0, rng)?;
+    weights.fill("backbone.btadapter_cls_token", &[1, 1, d], 0.0)?;
+    if branch.mode == BranchMode::Gated {
+        weights.fill("backbone.balance1", &[d], 0.0)?;
+        weights.fill("backbone.balance2", &[d], 0.0)?;
+    }
+    Ok(())
+}
+
+/// A new head for the branch's tokens: a linear layer and a layer norm.
+pub(super) fn head(
+    architecture: &Architecture,
+    weights: &mut Weights,
+    rng: &mut ChaCha8Rng,
+) -> Result<()> {
+    let (d, p) = (architecture.vision.width, architecture.projection);
+    linear(weights, "extra_proj.0", (d, p), rng)?;
+    norm(weights, "extra_proj.1", p)
+}
+
+fn norm(weights: &mut Weights, name: &str, d: usize) -> Result<()> {
+    weights.fill(format!("{name}.weight"), &[d], 1.0)?;
+    weights.fill(format!("{name}.bias"), &[d], 0.0)
+}
+
+/// `PyTorch`'s default: weight and bias uniform in `±1/sqrt(from)`.
+fn linear(
+    weights: &mut Weights,
+    name: &str,
+    (from, to): (usize, usize),
+    rng: &mut ChaCha8Rng,
+) -> Result<()> {
+    let bound = (from as f32).sqrt().recip();
+    let mut uniform = |shape: &[usize]| {
+        let count = shape.iter().product();
+        let values: Vec<f32> = (0..count).map(|_| rng.random_range(-bound..bound)).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu)
+    };
+    let (weight, bias) = (uniform(&[to, from])?, uniform(&[to])?);
+    weights.set(format!("{name}.weight"), &weight)?;
+    weights.set(format!("{name}.bias"), &bias)
+}
