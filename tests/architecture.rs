@@ -24,8 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "app",
         &[
             "clip", "model", "hub", "plugins", "topic", "index", "pipeline", "indexer", "search",
-            "ask",
-            "synth",
+            "ask", "synth",
         ],
     ),
 ];

@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::compose::House;
 use crate::outcome::Outcome;
 use crate::verbs::{
-    ask, config, coverage, dead_letter, doctor, embed, eval, index, model, run, search, source, synth,
-    watch,
+    ask, config, coverage, dead_letter, doctor, embed, eval, index, model, run, search, source,
+    synth, watch,
 };
 
 const EXAMPLES: &str = "\

@@ -115,11 +115,25 @@ impl Checkpoint {
         Ok(Some(Tensor::from_vec(values, stored.shape.as_slice(), device)?))
     }
 
-    /// Tensors that lie in memory already, to be used whole like a file's. They have no hash of their
-    /// own: it is that of nothing.
-    pub(crate) fn of_tensors(tensors: BTreeMap<String, Tensor>) -> Self {
-        let hash = blake3::Hasher::new().finalize();
-        Self { tensors: Arc::new(tensors), audit: Arc::default(), hash }
+    /// Tensors that lie in memory already, to be used whole like a file's.
+    pub(crate) fn of_tensors(
+        tensors: &BTreeMap<String, Tensor>,
+    ) -> Result<Self, crate::ModelError> {
+        let bytes = safetensors::serialize(tensors, None);
+        Self::from_bytes(&bytes.map_err(candle_core::Error::wrap)?)
+    }
+
+    /// All tensors, as `f32`.
+    pub(crate) fn tensors(
+        &self,
+        device: &Device,
+    ) -> Result<BTreeMap<String, Tensor>, crate::ModelError> {
+        let read = |(name, held): (&String, &Held)| {
+            let values = held.values(name)?;
+            let tensor = Tensor::from_vec(values, held.stored.shape.as_slice(), device)?;
+            Ok((name.clone(), tensor))
+        };
+        self.tensors.iter().map(read).collect()
     }
 
     /// Hash over the names, types, shapes and bytes of all tensors that can change an embedding.

@@ -27,7 +27,7 @@ fn tower() -> VideoTower {
     let json = fs_err::read(golden("tiny/architecture.json")).unwrap();
     let architecture: Architecture = serde_json::from_slice(&json).unwrap();
     let bytes = fs_err::read(golden("tiny/weights.safetensors")).unwrap();
-    let checkpoint = Checkpoint::from_safetensors(&bytes, &Device::Cpu).unwrap();
+    let checkpoint = Checkpoint::from_bytes(&bytes).unwrap();
     let vb = checkpoint.var_builder(&Device::Cpu);
     VideoTower::new(&architecture, Ops::Fused, &vb.pp("backbone")).unwrap()
 }

@@ -1,8 +1,8 @@
 //! The settings: defaults, then a file, then the environment, then flags.
 
+mod ask;
 mod cluster;
 mod hub;
-mod ask;
 mod layers;
 pub(crate) mod secret;
 pub(crate) mod sources;
@@ -23,10 +23,10 @@ use footage_pipeline::{
 };
 use gstfootage::footageclip::LONGEST_GAP;
 
-pub(crate) use self::cluster::ClusterSettings;
-use self::hub::HubSettings;
 pub(crate) use self::ask::AnswererChoice;
 use self::ask::AskSettings;
+pub(crate) use self::cluster::ClusterSettings;
+use self::hub::HubSettings;
 pub(crate) use self::layers::{Layers, Origin, Setting};
 use crate::cli::{Global, Stated};
 

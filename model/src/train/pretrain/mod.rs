@@ -130,10 +130,10 @@ impl Pretraining {
     ) -> Result<Self, ModelError> {
         let mut config = ModelConfig::from_json(files.config)?;
         let device = Device::Cpu;
-        let checkpoint = Checkpoint::from_safetensors(files.weights, &device)?;
+        let checkpoint = Checkpoint::from_bytes(files.weights)?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let (mut frozen, mut weights) = (BTreeMap::new(), Weights::default());
-        for (name, tensor) in checkpoint.tensors() {
+        for (name, tensor) in &checkpoint.tensors(&device)? {
             if !is_branch(name) {
                 frozen.insert(name.clone(), tensor.clone());
             } else if start == Start::Own {
@@ -173,7 +173,7 @@ impl Pretraining {
         for (name, var) in weights.iter().filter(|(name, _)| is_branch(name)) {
             whole.insert(name.to_owned(), var.as_tensor().clone());
         }
-        let audit = Checkpoint::of_tensors(whole);
+        let audit = Checkpoint::of_tensors(&whole)?;
         let vb = audit.var_builder(&Device::Cpu);
         VideoTower::new(architecture, Ops::Fused, &vb.pp("backbone"))?;
         let text = TextTower::new(
