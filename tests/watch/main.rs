@@ -5,6 +5,7 @@
 mod faults;
 mod installation;
 mod kill;
+mod recording;
 mod searching;
 mod secrets;
 mod sources;

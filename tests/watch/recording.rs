@@ -1,0 +1,90 @@
+//! What cameras send is kept, whatever they send it in, and where it is not, everybody can see why.
+
+use std::path::PathBuf;
+
+use footage_tests::rtsp::RtspServer;
+
+use crate::installation::{Installation, until};
+
+/// The fragments of a source that hold something.
+fn fragments(house: &Installation, id: &str) -> Vec<PathBuf> {
+    let Ok(folder) = fs_err::read_dir(house.data().join("footage").join(id)) else {
+        return Vec::new();
+    };
+    let files = folder.filter_map(|entry| Some(entry.ok()?.path()));
+    files.filter(|path| path.metadata().is_ok_and(|file| file.len() > 0)).collect()
+}
+
+/// The codecs of fragments, as the boxes of their headers name them.
+fn codecs(fragments: &[PathBuf]) -> Vec<&'static str> {
+    let codec = |path: &PathBuf| {
+        let bytes = fs_err::read(path).unwrap_or_default();
+        let named = |name: &[u8]| bytes.windows(4).take(4096).any(|word| word == name);
+        match (named(b"avc1"), named(b"hvc1")) {
+            (true, false) => Some("h264"),
+            (false, true) => Some("h265"),
+            _ => None,
+        }
+    };
+    fragments.iter().filter_map(codec).collect()
+}
+
+/// Watched as cameras are, not as the other tests do it: recorded, and decoded elastically or whole.
+fn recording(decode: &str) -> Installation {
+    Installation::new()
+        .set("FOOTAGE__RECORD__ENABLED", "true")
+        .set("FOOTAGE__LIVE__DECODE", decode)
+        .set("FOOTAGE__RECORD__MIN_FREE_MIB", "0")
+}
+
+#[test]
+fn h265_is_recorded_however_it_is_decoded_and_its_fragments_are_indexed_as_files() {
+    let camera = RtspServer::start(&["gate=test:ball,codec=h265,gop=10"]);
+    for decode in ["elastic", "all"] {
+        let mut house = recording(decode);
+        house.watch();
+        house.ok(&["source", "add", "gate", &camera.url("gate")]);
+        house.until_state("gate", "live");
+        until(&format!("footage of H.265\n{}", house.told()), || {
+            codecs(&fragments(&house, "gate")).contains(&"h265").then_some(())
+        });
+        house.until_more_clips("gate");
+        house.stop();
+        let kept = fragments(&house, "gate");
+        assert!(!kept.is_empty(), "{decode}: {}", house.told());
+        // What was kept can be read again.
+        let kept: Vec<_> = kept.iter().map(|path| path.to_str().unwrap()).collect();
+        house.ok(&[&["index"], kept.as_slice()].concat());
+    }
+}
+
+#[test]
+fn a_camera_that_changes_from_h264_to_h265_goes_on_being_recorded() {
+    let mut camera = RtspServer::start(&["gate=test:ball,gop=10"]);
+    let mut house = recording("elastic");
+    house.watch();
+    house.ok(&["source", "add", "gate", &camera.url("gate")]);
+    let kept_in = |codec: &'static str| {
+        until(&format!("footage of {codec}\n{}", house.told()), || {
+            codecs(&fragments(&house, "gate")).contains(&codec).then_some(())
+        });
+    };
+    kept_in("h264");
+    camera.codec("gate", "h265");
+    kept_in("h265");
+}
+
+#[test]
+fn h265_is_watched_and_recorded_by_whichever_decoder_there_is() {
+    let camera = RtspServer::start(&["gate=test:ball,codec=h265,gop=10"]);
+    for absent in ["libde265dec:0", "avdec_h265:0"] {
+        let mut house = recording("all").set("GST_PLUGIN_FEATURE_RANK", absent);
+        house.watch();
+        house.ok(&["source", "add", "gate", &camera.url("gate")]);
+        house.until_state("gate", "live");
+        house.until_more_clips("gate");
+        until(&format!("footage without {absent}\n{}", house.told()), || {
+            codecs(&fragments(&house, "gate")).contains(&"h265").then_some(())
+        });
+    }
+}
