@@ -16,6 +16,9 @@ use crate::settings::secret::Secret;
 use crate::settings::sources::{OwnSources, SourceDefinition, SourceList, named};
 use crate::terminal::{counted, duration, escaped, masked};
 
+/// Columns that names get in a list; longer ones push their line aside.
+const WIDEST_NAME: usize = 200;
+
 /// List what is indexed and watched, add live sources, or remove sources
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -241,7 +244,7 @@ fn list(listed: &[ListedSource], json: bool) -> Result<Outcome> {
         writeln!(out, "no sources: index some footage with `footage index PATH`")?;
     }
     let width = |source: &ListedSource| escaped(&source.name).chars().count();
-    let width = listed.iter().map(width).max().unwrap_or(0);
+    let width = listed.iter().map(width).max().unwrap_or(0).min(WIDEST_NAME);
     for source in listed {
         let (id, name) = (&source.source_id, escaped(&source.name));
         writeln!(out, "{id}  {name:width$}  {}", state(source))?;
