@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use footage_tests::rtsp::RtspServer;
 
 use crate::installation::{Installation, until};
+use crate::secrets::{free_port, metrics};
 
 /// The fragments of a source that hold something.
 fn fragments(house: &Installation, id: &str) -> Vec<PathBuf> {
@@ -87,4 +88,62 @@ fn h265_is_watched_and_recorded_by_whichever_decoder_there_is() {
             codecs(&fragments(&house, "gate")).contains(&"h265").then_some(())
         });
     }
+}
+
+/// The value of a source's metric.
+fn metric(told: &str, name: &str) -> Option<f64> {
+    let row = format!("{name}{{source=\"gate\"}} ");
+    told.lines().find_map(|line| line.strip_prefix(&row)?.parse().ok())
+}
+
+#[test]
+fn what_is_recorded_is_counted_in_the_list_and_in_the_metrics_over_reconnects() {
+    let mut camera = RtspServer::start(&["gate=test:ball,gop=10"]);
+    let port = free_port();
+    let mut house = recording("all").set("FOOTAGE__METRICS__LISTEN", &format!("127.0.0.1:{port}"));
+    house.watch();
+    house.ok(&["source", "add", "gate", &camera.url("gate")]);
+    let recorded = || {
+        let recording = house.source("gate")?["live"]["recording"].clone();
+        recording["pictures"].as_u64().filter(|pictures| *pictures > 0)
+    };
+    let first = until("pictures to be recorded", recorded);
+    camera.reset();
+    until("a reconnect", || {
+        house.run_causes("gate").contains(&"reconnected".to_owned()).then_some(())
+    });
+    let then = until("more to be recorded", || recorded().filter(|then| *then > first + 30));
+    let told = metrics(port);
+    assert!(metric(&told, "footage_source_recorded_pictures_total").unwrap() >= then as f64);
+    assert!(metric(&told, "footage_source_recorded_fragments_total").unwrap() >= 2.0, "{told}");
+    assert!(metric(&told, "footage_source_recorded_bytes_total").unwrap() > 0.0, "{told}");
+    assert_eq!(metric(&told, "footage_source_recording_failed"), Some(0.0), "{told}");
+    let list = house.ok(&["source", "list"]);
+    assert!(list.contains("MiB recorded"), "{list}");
+}
+
+#[test]
+fn why_nothing_is_recorded_is_in_the_list_and_counted_in_the_metrics() {
+    let camera = RtspServer::start(&["gate=test:ball,gop=10"]);
+    let port = free_port();
+    // No disk has so much room.
+    let mut house = recording("all")
+        .set("FOOTAGE__RECORD__MIN_FREE_MIB", "1000000000")
+        .set("FOOTAGE__METRICS__LISTEN", &format!("127.0.0.1:{port}"));
+    house.watch();
+    house.ok(&["source", "add", "gate", &camera.url("gate")]);
+    let failure = until("the failure to be told", || {
+        let recording = house.source("gate")?["live"]["recording"].clone();
+        let is_counted = recording["left_out_pictures"].as_u64() > Some(0);
+        recording["failure"].as_str().filter(|_| is_counted).map(str::to_owned)
+    });
+    assert!(failure.contains("are to stay free"), "{failure}");
+    let list = house.ok(&["source", "list"]);
+    assert!(list.contains("live") && list.contains("not recorded: only"), "{list}");
+    let told = metrics(port);
+    assert_eq!(metric(&told, "footage_source_recording_failed"), Some(1.0), "{told}");
+    assert!(metric(&told, "footage_source_left_out_pictures_total").unwrap() > 0.0, "{told}");
+    assert_eq!(metric(&told, "footage_source_recorded_pictures_total"), Some(0.0), "{told}");
+    // The camera is watched all the same.
+    house.until_more_clips("gate");
 }

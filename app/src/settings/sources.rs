@@ -123,6 +123,7 @@ impl SourceList {
             reconnects: 0,
             seen_until: None,
             label: definition.label.clone().unwrap_or_else(|| id.to_string()),
+            recording: None,
         };
         self.sources.iter().map(|(id, source)| (id.clone(), state(id, source))).collect()
     }

@@ -11,7 +11,9 @@ use crate::compose::House;
 use crate::instance::Instance;
 use crate::outcome::Outcome;
 use crate::requests::selection::Named;
-use crate::requests::sources::{ListedSource, RemoveRequest, SourcesReply, States, meant};
+use crate::requests::sources::{
+    ListedSource, RecordingState, RemoveRequest, SourcesReply, States, meant,
+};
 use crate::settings::secret::Secret;
 use crate::settings::sources::{OwnSources, SourceDefinition, SourceList, named};
 use crate::terminal::{counted, duration, escaped, masked};
@@ -222,7 +224,8 @@ fn state(source: &ListedSource) -> String {
             times => format!(", {}", counted(times, "reconnect")),
         };
         let since = live.since.as_ref().map_or(String::new(), |since| format!(" since {since}"));
-        state = format!("{}{why}{since}{times}, {state}", live.state);
+        let recording = live.recording.as_ref().map(recording).unwrap_or_default();
+        state = format!("{}{why}{since}{times}{recording}, {state}", live.state);
     } else if let Some(failure) = &source.failure {
         state = format!("{state}, failed: {failure}");
     } else if source.kind == SourceKind::Camera {
@@ -231,6 +234,18 @@ fn state(source: &ListedSource) -> String {
         state = format!("{state}, not to the end yet");
     }
     escaped(&masked(&state))
+}
+
+/// How keeping a source's footage goes.
+fn recording(recording: &RecordingState) -> String {
+    let kept = recording.failure.as_ref().map_or_else(
+        || format!(", {:.1} MiB recorded", recording.bytes as f64 / f64::from(1 << 20)),
+        |why| format!(", not recorded: {why}"),
+    );
+    match recording.left_out_pictures {
+        0 => kept,
+        left_out => format!("{kept} ({} left out)", counted(left_out, "picture")),
+    }
 }
 
 fn list(listed: &[ListedSource], json: bool) -> Result<Outcome> {
