@@ -6,6 +6,7 @@ mod asking;
 mod faults;
 mod installation;
 mod kill;
+mod recording;
 mod searching;
 mod secrets;
 #[path = "../../ask/tests/support/server.rs"]

@@ -78,12 +78,12 @@ fn lines_with(said: &str) -> String {
     said.lines().filter(|line| line.contains(SECRET)).take(5).collect::<Vec<_>>().join("\n")
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// What Prometheus would be told.
-fn metrics(port: u16) -> String {
+pub(crate) fn metrics(port: u16) -> String {
     use std::io::{Read as _, Write as _};
     until("the metrics", || {
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;

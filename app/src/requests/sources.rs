@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use footage_clip::{SourceId, SourceKind, Span};
 use footage_index::{Filter, FindClips, remove_source};
+use footage_pipeline::CameraStatus;
 use footage_search::KnownSource;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,37 @@ pub(crate) struct LiveState {
     pub seen_until: Option<String>,
     /// Name for people.
     pub label: String,
+    /// How keeping its footage goes; none where it is not to be kept.
+    pub recording: Option<RecordingState>,
+}
+
+/// What of a live source's footage was kept since it is watched, and what was not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecordingState {
+    /// Why footage is not kept at the moment, although it is to be.
+    pub failure: Option<String>,
+    /// Files begun.
+    pub fragments: u64,
+    /// Compressed pictures kept.
+    pub pictures: u64,
+    /// Compressed pictures not kept: before a first keyframe, or while the disk was full or slow.
+    pub left_out_pictures: u64,
+    /// Compressed bytes kept.
+    pub bytes: u64,
+}
+
+impl RecordingState {
+    /// None where nothing is to be kept, or nothing has come yet.
+    pub(crate) fn of(status: &CameraStatus) -> Option<Self> {
+        let recorded = status.recorded?;
+        Some(Self {
+            failure: status.recording_failure.as_ref().map(ToString::to_string),
+            fragments: recorded.fragments,
+            pictures: recorded.pictures,
+            left_out_pictures: recorded.left_out,
+            bytes: recorded.bytes,
+        })
+    }
 }
 
 /// The states of what is watched.

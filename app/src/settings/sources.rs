@@ -20,6 +20,9 @@ use crate::requests::sources::{LiveState, States};
 /// Where `footage source add` keeps what it was told, below the data directory.
 const OWN_FILE: &str = "sources.toml";
 
+/// Characters that a name for people may have: more are no name, and fit on no screen.
+const LONGEST_LABEL: usize = 200;
+
 /// Fields that hold no text.
 const FLAGS: [&str; 4] = ["gate", "record", "live", "loop"];
 const NUMBERS: [&str; 2] = ["keep_days", "keep_gib"];
@@ -120,6 +123,7 @@ impl SourceList {
             reconnects: 0,
             seen_until: None,
             label: definition.label.clone().unwrap_or_else(|| id.to_string()),
+            recording: None,
         };
         self.sources.iter().map(|(id, source)| (id.clone(), state(id, source))).collect()
     }
@@ -150,6 +154,28 @@ impl SourceDefinition {
     /// What is wrong with it by itself.
     pub(crate) fn check(&self, id: &SourceId) -> Result<()> {
         ensure!(!self.uri.is_empty(), "source `{id}` has no uri: say where it is");
+        let length = self.label.as_ref().map_or(0, |label| label.chars().count());
+        ensure!(
+            length <= LONGEST_LABEL,
+            "source `{id}`: its label has {length} characters: choose at most {LONGEST_LABEL}"
+        );
+        let path = |path: &Option<PathBuf>| {
+            path.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+        };
+        for (field, text) in [
+            ("uri", self.uri.clone()),
+            ("label", self.label.clone().unwrap_or_default()),
+            ("user", self.user.clone().unwrap_or_default()),
+            ("password_env", self.password_env.clone().unwrap_or_default()),
+            ("password_file", path(&self.password_file)),
+            ("tls_ca", path(&self.tls_ca)),
+        ] {
+            // Not the text itself: an address may hold a password.
+            ensure!(
+                !text.chars().any(char::is_control),
+                "source `{id}`: its {field} has control characters in it: leave them out"
+            );
+        }
         let ways =
             [self.password.is_some(), self.password_env.is_some(), self.password_file.is_some()];
         ensure!(
@@ -185,6 +211,12 @@ impl SourceDefinition {
                 password: password.map(|secret| secret.reveal().to_owned()).unwrap_or_default(),
             }),
         };
+        // Some may come from a file, or be written in the address as `%00`.
+        let is_text = |text: &str| !text.chars().any(char::is_control);
+        ensure!(
+            credentials.as_ref().is_none_or(|held| is_text(&held.user) && is_text(&held.password)),
+            "source `{id}`: its user or password has control characters in it: leave them out"
+        );
         Ok(Camera {
             source_id: id.clone(),
             name: self.label.clone().unwrap_or_else(|| id.to_string()),
@@ -319,6 +351,36 @@ mod tests {
         let error = format!("{:#}", stated(text).unwrap_err());
         assert!(error.contains("sources.gate") && error.contains("pasword"), "{error}");
         assert!(!error.contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn a_label_or_an_address_that_cannot_be_shown_or_opened_is_refused() {
+        let id = SourceId::try_new("gate").unwrap();
+        let checked = |uri: &str, label: &str| {
+            let label = Some(label.to_owned());
+            let definition = SourceDefinition { label, ..SourceDefinition::at(uri) };
+            definition.check(&id).map_err(|error| error.to_string())
+        };
+        assert_eq!(checked("rtsp://cam/1", &"\u{e9}".repeat(200)), Ok(()));
+        let refused = |uri, label: &str, words| {
+            let error = checked(uri, label).unwrap_err();
+            assert!(error.contains("`gate`") && error.contains(words), "{error}");
+        };
+        refused("rtsp://cam/1", &"x".repeat(201), "its label has 201 characters");
+        refused("rtsp://cam/1", "front\ndoor", "its label has control characters");
+        refused("/films/a\0b.mp4", "film", "its uri has control characters");
+        let long =
+            format!("[sources.gate]\nuri = \"rtsp://cam/1\"\nlabel = \"{}\"", "x".repeat(70_000));
+        assert!(format!("{:#}", stated(&long).unwrap_err()).contains("70000 characters"));
+    }
+
+    #[test]
+    fn credentials_that_no_camera_can_be_told_are_refused_and_not_repeated() {
+        let settings = Settings::read(&Layers::of_defaults(DEFAULTS).unwrap()).unwrap();
+        let id = SourceId::try_new("gate").unwrap();
+        let definition = SourceDefinition::at("rtsp://viewer:hush%00hush@cam/1");
+        let error = format!("{:#}", definition.camera(&id, &settings).unwrap_err());
+        assert!(error.contains("control characters") && !error.contains("hush"), "{error}");
     }
 
     #[test]

@@ -12,10 +12,15 @@ use crate::compose::House;
 use crate::instance::Instance;
 use crate::outcome::Outcome;
 use crate::requests::selection::Named;
-use crate::requests::sources::{ListedSource, RemoveRequest, SourcesReply, States, meant};
+use crate::requests::sources::{
+    ListedSource, RecordingState, RemoveRequest, SourcesReply, States, meant,
+};
 use crate::settings::secret::Secret;
 use crate::settings::sources::{OwnSources, SourceDefinition, SourceList, named};
 use crate::terminal::{counted, duration, escaped, masked};
+
+/// Columns that names get in a list; longer ones push their line aside.
+const WIDEST_NAME: usize = 200;
 
 /// List what is indexed and watched, add live sources, or remove sources
 #[derive(Debug, clap::Args)]
@@ -228,7 +233,8 @@ fn state(source: &ListedSource) -> String {
             times => format!(", {}", counted(times, "reconnect")),
         };
         let since = live.since.as_ref().map_or(String::new(), |since| format!(" since {since}"));
-        state = format!("{}{why}{since}{times}, {state}", live.state);
+        let recording = live.recording.as_ref().map(recording).unwrap_or_default();
+        state = format!("{}{why}{since}{times}{recording}, {state}", live.state);
     } else if let Some(failure) = &source.failure {
         state = format!("{state}, failed: {failure}");
     } else if source.kind == SourceKind::Camera {
@@ -237,6 +243,18 @@ fn state(source: &ListedSource) -> String {
         state = format!("{state}, not to the end yet");
     }
     escaped(&masked(&state))
+}
+
+/// How keeping a source's footage goes.
+fn recording(recording: &RecordingState) -> String {
+    let kept = recording.failure.as_ref().map_or_else(
+        || format!(", {:.1} MiB recorded", recording.bytes as f64 / f64::from(1 << 20)),
+        |why| format!(", not recorded: {why}"),
+    );
+    match recording.left_out_pictures {
+        0 => kept,
+        left_out => format!("{kept} ({} left out)", counted(left_out, "picture")),
+    }
 }
 
 fn list(listed: &[ListedSource], json: bool) -> Result<Outcome> {
@@ -250,7 +268,7 @@ fn list(listed: &[ListedSource], json: bool) -> Result<Outcome> {
         writeln!(out, "no sources: index some footage with `footage index PATH`")?;
     }
     let width = |source: &ListedSource| escaped(&source.name).chars().count();
-    let width = listed.iter().map(width).max().unwrap_or(0);
+    let width = listed.iter().map(width).max().unwrap_or(0).min(WIDEST_NAME);
     for source in listed {
         let (id, name) = (&source.source_id, escaped(&source.name));
         writeln!(out, "{id}  {name:width$}  {}", state(source))?;

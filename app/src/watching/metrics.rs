@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Error;
 
 use footage_clip::SourceId;
-use footage_pipeline::{CameraStatus, EmbedStats, LATENCY_BOUNDS_S};
+use footage_pipeline::{CameraStatus, EmbedStats, LATENCY_BOUNDS_S, RecordingUse};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
@@ -18,6 +18,9 @@ use super::searchable::{BOUNDS_S, Delays};
 const STATES: [&str; 5] = ["connecting", "live", "stalled", "failed", "ended"];
 
 type NoLabels = [(&'static str, &'static str); 0];
+
+/// A figure of a recording.
+type OfRecording = fn(&RecordingUse) -> u64;
 
 /// A moment's figures.
 #[derive(Debug)]
@@ -86,6 +89,7 @@ impl Figures {
         self.count(encoder, "source_failures", "attempts that failed", |s| s.counts.failures)?;
         self.count(encoder, "source_runs", "runs that began", |s| s.counts.runs)?;
         self.count(encoder, "source_pictures", "pictures decoded", |s| s.counts.pictures)?;
+        self.recording(encoder)?;
         let help = "clips by what became of them; lost ones by reason";
         let mut clips =
             encoder.encode_descriptor("source_clips", help, None, MetricType::Counter)?;
@@ -99,6 +103,36 @@ impl Figures {
             one("gated", "", counts.gated_clips)?;
             for (reason, count) in &counts.lost {
                 one("lost", &reason.to_string(), *count)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of those sources alone whose footage is to be kept.
+    fn recording(&self, encoder: &mut DescriptorEncoder) -> Result<(), Error> {
+        let recorded = || {
+            let all = self.statuses.iter();
+            all.filter_map(|(id, status)| Some((id, status, status.recorded?)))
+        };
+        let help = "1 while its footage is not kept, although it is to be";
+        let mut failed =
+            encoder.encode_descriptor("source_recording_failed", help, None, MetricType::Gauge)?;
+        for (id, status, _) in recorded() {
+            let is_failed = i64::from(status.recording_failure.is_some());
+            failed.encode_family(&[("source", id.as_str())])?.encode_gauge(&is_failed)?;
+        }
+        let parts: [(&str, &str, OfRecording); 4] = [
+            ("source_recorded_fragments", "files of footage begun", |kept| kept.fragments),
+            ("source_recorded_pictures", "compressed pictures kept", |kept| kept.pictures),
+            ("source_recorded_bytes", "bytes of compressed pictures kept", |kept| kept.bytes),
+            ("source_left_out_pictures", "compressed pictures not kept", |kept| kept.left_out),
+        ];
+        for (name, help, of) in parts {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (id, _, kept) in recorded() {
+                let labels = [("source", id.as_str())];
+                let mut row = family.encode_family(&labels)?;
+                row.encode_counter::<NoLabels, _, u64>(&of(&kept), None)?;
             }
         }
         Ok(())

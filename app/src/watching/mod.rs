@@ -27,7 +27,7 @@ use self::timeline::LedgerTimeline;
 use crate::compose::{House, model_ref};
 use crate::outcome::in_one_line;
 use crate::requests::Desk;
-use crate::requests::sources::{LiveState, States, forget_definition};
+use crate::requests::sources::{LiveState, RecordingState, States, forget_definition};
 use crate::settings::Layers;
 use crate::settings::sources::{OwnSources, SourceDefinition, SourceList};
 use crate::terminal::tell;
@@ -245,6 +245,7 @@ pub(crate) fn live_state(status: &CameraStatus) -> LiveState {
         seen_until: (status.counts.seen_until_ns > 0)
             .then(|| text_of(UNIX_EPOCH + Duration::from_nanos(status.counts.seen_until_ns))),
         label: status.name.clone(),
+        recording: RecordingState::of(status),
     }
 }
 

@@ -169,7 +169,7 @@ impl Autoplug {
         for (step, factory) in &elements {
             let tried = match step {
                 Step::Demux => self.demux(stream, factory),
-                Step::Parse => self.parse(stream, factory, format::taken_by_decoders(&elements)),
+                Step::Parse => self.parse(stream, factory, format::wanted_of_parser(caps)),
                 Step::Decode => self.decode(stream, factory, caps),
             };
             match tried {

@@ -140,6 +140,11 @@ fn step_of(klass: &str) -> Option<Step> {
     }
 }
 
+/// Fields of caps that say how pictures are wrapped, not what they are: a parser changes them to what
+/// a decoder takes.
+const WRAPPING: [&str; 6] =
+    ["stream-format", "alignment", "header-format", "codec_data", "parsed", "framed"];
+
 /// Elements that take `caps` a step further, the best first.
 pub(super) fn elements_for(caps: &gst::Caps) -> Vec<(Step, gst::ElementFactory)> {
     let mut elements: Vec<_> = gst::ElementFactory::factories_with_type(
@@ -164,16 +169,32 @@ pub(super) fn elements_for(caps: &gst::Caps) -> Vec<(Step, gst::ElementFactory)>
     elements
 }
 
-/// Everything that the decoders among `elements` take: what a parser may give them.
-pub(super) fn taken_by_decoders(elements: &[(Step, gst::ElementFactory)]) -> gst::Caps {
-    let mut caps = gst::Caps::new_empty();
+/// What a parser of `caps` may give: what the decoders behind it take, the best decoder's first, in
+/// whole pictures where they take such. A depayloader gives parts of pictures, and the decoders that
+/// take those as they are may be few, or the worst, or none.
+pub(super) fn wanted_of_parser(caps: &gst::Caps) -> gst::Caps {
+    let mut unwrapped = caps.clone();
+    for fields in unwrapped.make_mut().iter_mut() {
+        fields.remove_fields(WRAPPING);
+    }
+    let mut taken = gst::Caps::new_empty();
+    let elements = elements_for(&unwrapped);
     for (_, factory) in elements.iter().filter(|(step, _)| *step == Step::Decode) {
         let sinks = factory.static_pad_templates().into_iter();
         for template in sinks.filter(|template| template.direction() == gst::PadDirection::Sink) {
-            caps.merge(template.caps());
+            taken.merge(template.caps());
         }
     }
-    caps
+    let whole = whole_pictures(media_type(caps));
+    let wanted =
+        whole.map(|whole| taken.intersect_with_mode(&whole, gst::CapsIntersectMode::First));
+    wanted.filter(|wanted| !wanted.is_empty()).unwrap_or(taken)
+}
+
+/// How a stream of whole pictures says so; none where no stream of the type comes in parts.
+fn whole_pictures(media_type: &str) -> Option<gst::Caps> {
+    matches!(media_type, "video/x-h264" | "video/x-h265")
+        .then(|| gst::Caps::builder(media_type).field("alignment", "au").build())
 }
 
 /// Width and height, where caps tell them.
@@ -237,6 +258,22 @@ mod tests {
         assert_eq!(first("video/x-h264"), Some(Step::Parse));
         assert_eq!(first("video/x-vp8"), Some(Step::Decode));
         assert_eq!(first("video/x-nonsense"), None);
+    }
+
+    #[test]
+    fn a_parser_gives_whole_pictures_in_the_best_decoders_form_whatever_it_is_given() {
+        for codec in ["video/x-h264", "video/x-h265"] {
+            let mut in_parts = caps(codec);
+            in_parts.make_mut().set("stream-format", "byte-stream");
+            in_parts.make_mut().set("alignment", "nal");
+            let wanted = wanted_of_parser(&in_parts);
+            assert!(!wanted.is_empty());
+            assert!(!wanted.can_intersect(&in_parts), "{wanted}");
+            let best = elements_for(&caps(codec));
+            let (_, best) = best.iter().find(|(step, _)| *step == Step::Decode).unwrap();
+            let first = gst::Caps::from_iter([wanted.structure(0).unwrap().to_owned()]);
+            assert!(best.can_sink_all_caps(&first), "{} does not take {first}", best.name());
+        }
     }
 
     #[test]

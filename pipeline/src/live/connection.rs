@@ -10,7 +10,7 @@ use super::flow::Flow;
 use super::session::Session;
 use super::status::{Board, CameraState};
 use super::watchdog::{Health, Patience, Watchdog};
-use crate::Cancel;
+use crate::{Cancel, RecordingUse};
 
 /// How often to look whether anything moves.
 const TICK: Duration = Duration::from_millis(250);
@@ -33,6 +33,8 @@ pub(super) struct Connection<'a> {
     pub(super) patience: Patience,
     /// Pictures counted so far.
     pub(super) pictures: u64,
+    /// What was recorded, as counted so far.
+    pub(super) recorded: RecordingUse,
 }
 
 impl Connection<'_> {
@@ -43,6 +45,7 @@ impl Connection<'_> {
         let ended = self.until_it_ends(&mut live_since).await;
         self.session.end().await;
         self.take();
+        self.count();
         let ended = match ended {
             None => Ended::Cancelled,
             Some(error) => {
@@ -99,14 +102,22 @@ impl Connection<'_> {
 
     fn tick(&mut self) {
         self.flow.tick();
+        self.count();
+    }
+
+    fn count(&mut self) {
         let pictures = self.session.pictures();
         let more = pictures - self.pictures;
         self.pictures = pictures;
         let (decoding, recorded) = (self.session.kept().decoded(), self.session.kept().recorded());
+        let used = recorded.as_ref().map(|(used, _)| *used);
+        let kept = used.map(|used| used.since(std::mem::replace(&mut self.recorded, used)));
         self.board.change(|status| {
             status.counts.pictures += more;
             status.decoding = decoding;
-            status.recorded = recorded.as_ref().map(|(used, _)| *used);
+            if let Some(kept) = kept {
+                status.recorded.get_or_insert_default().add(kept);
+            }
             status.recording_failure = recorded.and_then(|(_, failure)| failure);
         });
     }

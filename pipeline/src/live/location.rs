@@ -1,6 +1,7 @@
 //! Where a camera is, and the credentials that somebody wrote into it.
 
 use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 /// Where a camera is. Shown without its query string, which may hold a secret; user names and
@@ -80,6 +81,9 @@ pub enum LocationError {
     /// White space or control characters.
     #[error("the address has white space or control characters in it: write them as %20")]
     Blank,
+    /// A path that no file can have, or that nobody could read in a list.
+    #[error("the path has control characters in it: rename the file")]
+    Control,
     /// A path that is not absolute.
     #[error("`{}` is no absolute path", .0.display())]
     Relative(PathBuf),
@@ -135,7 +139,14 @@ impl Location {
 }
 
 fn absolute(path: PathBuf) -> Result<PathBuf, LocationError> {
-    if path.is_absolute() { Ok(path) } else { Err(LocationError::Relative(path)) }
+    // GStreamer takes no NUL in a path, and `%00` in an address may have become one.
+    if path.as_os_str().as_bytes().iter().any(u8::is_ascii_control) {
+        Err(LocationError::Control)
+    } else if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(LocationError::Relative(path))
+    }
 }
 
 impl Address {
@@ -283,6 +294,9 @@ mod tests {
             ("ftp://h/x", "no address of a camera"),
             ("street.mp4", "no absolute path"),
             ("v4l2://video0", "no absolute path"),
+            ("/a\0b.mp4", "control characters"),
+            ("file:///a%00b.mp4", "control characters"),
+            ("v4l2:///dev/video0%00\n", "control characters"),
         ] {
             let error = Location::parse(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");

@@ -74,7 +74,7 @@ pub struct CameraStatus {
     pub counts: CameraCounts,
     /// What of this connection was decoded; none where everything is, or keyframes alone are.
     pub decoding: Option<ElasticUse>,
-    /// What of this connection was recorded; none where nothing is to be.
+    /// What was recorded since it was set, over all connections; none where nothing is to be.
     pub recorded: Option<RecordingUse>,
     /// Why its footage is not kept, although it is to be.
     pub recording_failure: Option<RecordingError>,

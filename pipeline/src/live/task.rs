@@ -20,7 +20,7 @@ use super::session::{Opening, Session};
 use super::source::Carrier;
 use super::status::{Board, CameraState};
 use super::{Camera, LiveError, LiveSettings, Transport, WatchParts};
-use crate::Cancel;
+use crate::{Cancel, RecordingUse};
 
 /// Graphs of one camera that may exist at a time. One is at work; the others do not stop.
 const MAX_GRAPHS: usize = 3;
@@ -159,7 +159,15 @@ impl CameraTask {
         let session = Session::open(opening).await?;
         let (board, cancel) = (&self.board, &self.cancel);
         let patience = self.parts.patience;
-        let connection = Connection { session, flow, board, cancel, patience, pictures: 0 };
+        let connection = Connection {
+            session,
+            flow,
+            board,
+            cancel,
+            patience,
+            pictures: 0,
+            recorded: RecordingUse::default(),
+        };
         let (session, ended) = connection.follow().await;
         let closed = timeout(CLOSING, session.close(place)).await;
         if closed != Ok(true) {

@@ -26,6 +26,30 @@ pub struct RecordingUse {
     pub bytes: u64,
 }
 
+impl RecordingUse {
+    /// What was added since it was `before`; all of it where another recording has begun since.
+    pub(crate) fn since(self, before: Self) -> Self {
+        let has_begun_anew = self.pictures < before.pictures
+            || self.left_out < before.left_out
+            || self.fragments < before.fragments;
+        let before = if has_begun_anew { Self::default() } else { before };
+        Self {
+            fragments: self.fragments - before.fragments,
+            pictures: self.pictures - before.pictures,
+            left_out: self.left_out - before.left_out,
+            bytes: self.bytes.saturating_sub(before.bytes),
+        }
+    }
+
+    /// Adds what another recording kept.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.fragments += more.fragments;
+        self.pictures += more.pictures;
+        self.left_out += more.left_out;
+        self.bytes += more.bytes;
+    }
+}
+
 /// Shared by the stream's thread, the writer and the [`Recorder`](super::Recorder).
 #[derive(Debug)]
 pub(super) struct Course {
@@ -210,6 +234,24 @@ mod tests {
         assert_eq!(of(999, 1000), Some(800), "it may have lasted so long");
         let later = Course::new(dir.path().to_owned(), 100);
         assert_eq!(later.media_of(&Span::new(1001, 1002)), None, "that is too long ago");
+    }
+
+    #[test]
+    fn what_was_kept_adds_up_over_recordings() {
+        let used = |pictures, left_out| RecordingUse {
+            fragments: 1,
+            pictures,
+            left_out,
+            bytes: pictures * 100,
+        };
+        let mut total = RecordingUse::default();
+        let mut before = RecordingUse::default();
+        // The third is another recording's first.
+        for now in [used(10, 1), used(15, 3), used(4, 0), used(6, 0)] {
+            total.add(now.since(before));
+            before = now;
+        }
+        assert_eq!(total, RecordingUse { fragments: 2, ..used(21, 3) });
     }
 
     #[test]

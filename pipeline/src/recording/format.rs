@@ -47,6 +47,9 @@ impl Format {
     /// The format for a stream of these caps.
     pub(super) fn of(caps: &gst::CapsRef) -> Result<Self, RecordingError> {
         let fields = caps.structure(0).ok_or_else(|| RecordingError::Format("nothing".into()))?;
+        if fields.get::<&str>("alignment").is_ok_and(|alignment| alignment == "nal") {
+            return Err(RecordingError::Format("a stream in parts of pictures".into()));
+        }
         let (container, adapters) = match fields.name().as_str() {
             "video/x-h264" => (Container::Mp4, H264),
             "video/x-h265" => (Container::Mp4, H265),
@@ -112,5 +115,12 @@ mod tests {
             let refused = Format::of(&gst::Caps::new_empty_simple(caps)).unwrap_err();
             assert!(refused.to_string().contains(word), "{refused}");
         }
+    }
+
+    #[test]
+    fn parts_of_pictures_are_refused_and_not_left_out_one_by_one() {
+        gst::init().unwrap();
+        let parts = gst::Caps::builder("video/x-h265").field("alignment", "nal").build();
+        assert!(Format::of(&parts).unwrap_err().to_string().contains("parts of pictures"));
     }
 }
