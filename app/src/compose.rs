@@ -192,27 +192,28 @@ pub(crate) fn described(file: &FileReport) -> String {
         || "the weights inside the program".to_owned(),
         |name| name.to_string_lossy().into_owned(),
     );
-    let mut line = format!(
+    let mut parts = vec![format!(
         "{name}: {}; {} tensors of {} values used",
         file.format,
         file.tensors - file.replaced,
         file.values
-    );
+    )];
     if file.replaced > 0 {
-        line += &format!(", {} replaced by a later file", file.replaced);
+        parts.push(format!(", {} replaced by a later file", file.replaced));
     }
     if !file.passed_over.is_empty() {
         let shown = file.passed_over.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
+        parts.push(format!("; passed over: {shown}"));
         let more = file.passed_over.len().saturating_sub(6);
-        line += &format!("; passed over: {shown}");
         if more > 0 {
-            line += &format!(" and {more} more");
+            parts.push(format!(" and {more} more"));
         }
     }
     if !file.named_code.is_empty() {
-        line += &format!("; mentions code, none of which was run: {}", file.named_code.join(", "));
+        let named = file.named_code.join(", ");
+        parts.push(format!("; mentions code, none of which was run: {named}"));
     }
-    line
+    parts.concat()
 }
 
 /// What a model is called in records.

@@ -1,5 +1,7 @@
 //! A published model is pulled, used by its name, verified and removed, through the real binary.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 #[path = "../../hub/tests/support/mod.rs"]

@@ -66,8 +66,7 @@ impl MemoryTopic {
 
     /// Resolves once all that was accepted before the call is committed, or the topic is closed.
     pub async fn caught_up(&self) {
-        let accepted = |held: &Held| held.first_offset + held.messages.len() as i64;
-        let until = accepted(&self.shared.held());
+        let until = self.shared.held().end();
         loop {
             let mut changed = std::pin::pin!(self.shared.changed.notified());
             // Listen before looking: a commit that comes in between is not slept through.
@@ -80,6 +79,13 @@ impl MemoryTopic {
             }
             changed.await;
         }
+    }
+}
+
+impl Held {
+    /// The offset that the next accepted message will have.
+    fn end(&self) -> i64 {
+        self.first_offset.saturating_add_unsigned(self.messages.len() as u64)
     }
 }
 

@@ -66,7 +66,7 @@ impl Server {
                     let state = Arc::clone(&state);
                     // Whoever tests a cut connection makes writing fail here.
                     std::thread::spawn(move || {
-                        drop(answer(stream.unwrap(), &state, at_storage, kept_at))
+                        drop(answer(stream.unwrap(), &state, at_storage, kept_at));
                     });
                 }
             });

@@ -50,16 +50,13 @@ pub(super) fn read(path: &Path, sources: &[ListedSource]) -> Result<Vec<Question
         let line = line.with_context(|| format!("cannot read {at}"))?;
         let answer = answer(&line, sources).with_context(|| at.clone())?;
         ensure!(!line.sentence.is_empty(), "{at}: the sentence is empty");
-        match questions.iter_mut().find(|question| question.sentence == line.sentence) {
-            Some(known) => {
-                let agrees = answer.is_some() && !known.answers.is_empty();
-                ensure!(agrees, "{at}: the same sentence stands there with an answer and without");
-                known.answers.extend(answer);
-            }
-            None => {
-                let answers = answer.into_iter().collect();
-                questions.push(Question { sentence: line.sentence, answers });
-            }
+        if let Some(known) = questions.iter_mut().find(|known| known.sentence == line.sentence) {
+            let agrees = answer.is_some() && !known.answers.is_empty();
+            ensure!(agrees, "{at}: the same sentence stands there with an answer and without");
+            known.answers.extend(answer);
+        } else {
+            let answers = answer.into_iter().collect();
+            questions.push(Question { sentence: line.sentence, answers });
         }
     }
     ensure!(!questions.is_empty(), "{} holds no sentence", path.display());
