@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use candle_core::Device;
@@ -17,6 +18,9 @@ use footage_topic::Topic;
 
 use crate::bundled;
 use crate::settings::{Layers, Restate, Settings};
+
+/// How long to wait for an index that another process has open.
+const IN_USE: Duration = Duration::from_secs(3);
 
 /// The settings in force, and what they lead to.
 #[derive(Clone, Debug)]
@@ -87,13 +91,14 @@ impl House {
     pub(crate) async fn open_store(&self, model: &Model) -> Result<Store> {
         let collection = Collection { model: model_ref(model), dim: model.dim() };
         let data = &self.settings.data_dir;
-        Store::of(EmbeddedIndex::open(data, &collection, self.embedded()).await?).await
+        let open = || EmbeddedIndex::open(data, &collection, self.embedded());
+        Store::of(when_free(open).await?).await
     }
 
     /// Opens the index that is there.
     pub(crate) async fn open_existing_store(&self) -> Result<Store> {
         let data = &self.settings.data_dir;
-        match EmbeddedIndex::open_existing(data, self.embedded()).await {
+        match when_free(|| EmbeddedIndex::open_existing(data, self.embedded())).await {
             Ok(index) => Store::of(index).await,
             Err(IndexError::Absent(at)) => bail!(
                 "nothing is indexed in {}: run `footage index PATH` first, or name another data \
@@ -137,6 +142,23 @@ impl House {
             beam: index.beam,
             settle_after_clips: index.settle_after_clips,
             min_free_bytes: index.min_free_mib << 20,
+        }
+    }
+}
+
+/// Opens an index once nobody else has it open, or fails after a while. Most have it open for a moment
+/// only: a search, or a list of what there is.
+async fn when_free<F>(open: impl Fn() -> F) -> Result<EmbeddedIndex, IndexError>
+where
+    F: Future<Output = Result<EmbeddedIndex, IndexError>>,
+{
+    let began = Instant::now();
+    loop {
+        match open().await {
+            Err(IndexError::InUse { .. }) if began.elapsed() < IN_USE => {
+                tokio::time::sleep(IN_USE / 30).await;
+            }
+            opened => return opened,
         }
     }
 }

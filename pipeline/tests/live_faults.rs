@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use footage_clip::{LostReason, RunCause};
+use footage_clip::{Clock, LostReason, RunCause};
 use footage_pipeline::{Camera, CameraState, LiveError};
 use support::house::{House, Plan, camera, has_failed, is_live, until};
 use support::server::Server;
@@ -67,14 +67,25 @@ async fn garbage_is_survived() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_camera_whose_clock_is_set_begins_a_run_and_tells_its_time() {
     let Some((mut server, house, _)) = watched("door").await else { return };
-    server.tell(r#"{"do":"clock-jump","mount":"door","seconds":3600}"#);
-    let last = || house.runs().last().map(|run| run.cause);
-    until("a run", || last() == Some(RunCause::ClockSet), || format!("{:?}", house.runs())).await;
+    let set = || house.runs().iter().filter(|run| run.cause == RunCause::ClockSet).count();
+    let utc_ahead_ms = || {
+        let span = house.clips().last().unwrap().span;
+        let utc = span.utc.unwrap();
+        (utc, (utc.unix_ns - span.start_ns.cast_signed()) / 1_000_000)
+    };
+    server.tell(r#"{"do":"clock-jump","mount":"door","seconds":5}"#);
+    until("a run", || set() == 1, || format!("{:?}", house.runs())).await;
     house.more_clips(2).await;
-    let utc = house.clips().last().unwrap().span.utc.unwrap();
-    let ahead_ns = utc.unix_ns - house.clips().last().unwrap().span.start_ns.cast_signed();
-    assert!((3_590..3_610).contains(&(ahead_ns / 1_000_000_000)), "{utc:?}");
-    assert!(utc.uncertainty_ms > 3_500_000, "two clocks that differ by an hour: {utc:?}");
+    let (utc, ahead_ms) = utc_ahead_ms();
+    assert_eq!(utc.clock, Clock::RtcpSenderReport);
+    assert!((3_000..7_000).contains(&ahead_ms), "{ahead_ms} {utc:?}");
+    assert!(utc.uncertainty_ms > 3_000, "two clocks that differ by seconds: {utc:?}");
+    server.tell(r#"{"do":"clock-jump","mount":"door","seconds":3600}"#);
+    until("a run", || set() == 2, || format!("{:?}", house.runs())).await;
+    house.more_clips(2).await;
+    let (utc, ahead_ms) = utc_ahead_ms();
+    assert_eq!(utc.clock, Clock::Arrival, "an hour off is not believed");
+    assert!(ahead_ms.abs() < 2_000, "{ahead_ms} {utc:?}");
     house.conserved();
 }
 
@@ -108,7 +119,7 @@ async fn what_is_not_there_is_told_and_tried_again() {
     for (id, uri, words) in [
         ("device", "v4l2:///dev/video-that-is-not-there", "has nothing at this path"),
         ("file", "/no/such/file.mp4", "has nothing at this path"),
-        ("http", "http://127.0.0.1:9/live.m3u8", "cannot be reached"),
+        ("http", "http://127.0.0.1:9/live.m3u8", "refuses connections on port 9"),
     ] {
         let camera = camera(id, uri);
         house.watch.set(camera.clone());

@@ -1,11 +1,12 @@
 //! What befalls cameras: afterwards they are live again, without anybody's help, and every second
 //! of theirs is accounted for.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use footage_tests::rtsp::RtspServer;
 
-use crate::installation::{Installation, until};
+use crate::installation::{Disk, Installation, until};
 
 /// A watched camera that is live and has shown something.
 fn watched(setup: footage_tests::rtsp::RtspSetup) -> (RtspServer, Installation) {
@@ -145,6 +146,31 @@ fn a_certificate_that_nobody_vouches_for_is_refused_until_it_is_trusted() {
     let ca = camera.ca().unwrap().to_str().unwrap().to_owned();
     house.ok(&["source", "add", "gate", &camera.url("gate"), "--tls-ca", &ca]);
     recovered(&mut house);
+}
+
+#[test]
+fn a_full_disk_is_waited_out_and_nothing_that_was_indexed_is_lost() {
+    let Some(disk) = Disk::of_mib(400) else { return };
+    let camera = moving().start();
+    let mut house = Installation::in_folder(disk.path()).set("FOOTAGE__INDEX__MIN_FREE_MIB", "100");
+    house.watch();
+    house.ok(&["source", "add", "gate", &camera.url("gate")]);
+    house.until_more_clips("gate");
+    let filler = house.folder().join("filler");
+    let mut file = fs_err::File::create(&filler).unwrap();
+    // Until less is left than the index leaves alone, at the latest at the disk's end.
+    until("the disk to be full", || {
+        drop(file.write_all(&vec![1; 8 << 20]));
+        house.told().contains("nothing is indexed at present").then_some(())
+    });
+    house.assert_running();
+    let before = house.clips("gate");
+    drop(file);
+    fs_err::remove_file(&filler).unwrap();
+    recovered(&mut house);
+    house.stop();
+    assert!(house.clips("gate") > before, "{}", house.told());
+    house.timeline("gate");
 }
 
 #[test]

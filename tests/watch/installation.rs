@@ -26,6 +26,37 @@ pub(crate) struct Installation {
     watch: Option<Child>,
 }
 
+/// A small disk, in memory. Unmounted at the end.
+pub(crate) struct Disk(tempfile::TempDir);
+
+impl Disk {
+    /// Says so and gives none where mounting is not permitted.
+    pub(crate) fn of_mib(mib: u32) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={mib}m");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(dir.path())
+            .output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(dir));
+        }
+        eprintln!("skipped: mounting a disk is not permitted here");
+        None
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(self.path()).status().unwrap();
+        assert!(unmounted.success());
+    }
+}
+
 /// A stretch of a source's timeline, in seconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Stretch {
@@ -37,8 +68,14 @@ pub(crate) struct Stretch {
 
 impl Installation {
     pub(crate) fn new() -> Self {
+        Self::in_folder(&std::env::temp_dir())
+    }
+
+    /// In a folder of its own within `parent`.
+    pub(crate) fn in_folder(parent: &Path) -> Self {
         let settings = QUICK.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { folder: tempfile::tempdir().unwrap(), settings: settings.to_vec(), watch: None }
+        let folder = tempfile::tempdir_in(parent).unwrap();
+        Self { folder, settings: settings.to_vec(), watch: None }
     }
 
     /// With one more setting.

@@ -1,5 +1,7 @@
 //! Sources come, change and go while others are watched.
 
+use std::time::Duration;
+
 use footage_tests::rtsp::RtspServer;
 
 use crate::installation::{Installation, until};
@@ -25,6 +27,8 @@ fn sources_are_added_changed_and_removed_while_others_go_on_untouched() {
     assert!(refused.err.contains("footage.toml"), "{refused:?}");
 
     house.ok(&["source", "remove", "yard", "--yes"]);
+    // What was under way when it was removed does not bring it back.
+    std::thread::sleep(Duration::from_secs(3));
     assert!(house.source("yard").is_none());
     assert!(!house.data().join("footage").join("yard").exists());
     // The file is changed, and taken up.
@@ -46,6 +50,24 @@ fn sources_are_added_changed_and_removed_while_others_go_on_untouched() {
     until("back to be left", || (house.state("back") != "live").then_some(()));
     house.stop();
     assert_eq!(house.run_causes("gate"), ["started"], "it was left alone\n{}", house.told());
+}
+
+#[test]
+fn a_source_that_cannot_be_is_named_at_the_start_and_keeps_no_other_from_being_watched() {
+    let camera = RtspServer::start(&["gate=test:ball"]);
+    let mut house = Installation::new();
+    let stated = format!(
+        "[sources.broken]\nuri = \"rtsp://cam/1\"\npassword_file = \"/no/such/file\"\n\
+         [sources.remove]\nuri = \"{}\"\n",
+        camera.url("gate")
+    );
+    fs_err::write(house.folder().join("footage.toml"), stated).unwrap();
+    house.watch();
+    // Any word may be a name.
+    house.until_state("remove", "live");
+    assert!(house.told().contains("`broken`"), "{}", house.told());
+    house.ok(&["source", "add", "removals", &camera.url("gate")]);
+    house.until_state("removals", "live");
 }
 
 #[test]

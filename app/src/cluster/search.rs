@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::Cluster;
 use super::health::{self, Gauge, Role};
 use crate::compose::{House, Store};
-use crate::instance::server::{Failed, MOST_BYTES, on_socket, stopped};
+use crate::instance::server::{Failed, MOST_BYTES, Said, on_socket, stopped};
 use crate::outcome::Outcome;
 use crate::requests::Desk;
 use crate::requests::coverage::{CoverageReply, CoverageRequest};
@@ -102,7 +102,7 @@ fn routes(answering: Answering) -> Router {
 
 async fn search(
     State(answering): State<Answering>,
-    Json(request): Json<SearchRequest>,
+    Said(request): Said<SearchRequest>,
 ) -> Result<Json<SearchReply>, Failed> {
     let began = Instant::now();
     let answer = request.answer(&answering.desk).await;
@@ -112,7 +112,7 @@ async fn search(
 
 async fn coverage(
     State(answering): State<Answering>,
-    Json(request): Json<CoverageRequest>,
+    Said(request): Said<CoverageRequest>,
 ) -> Result<Json<CoverageReply>, Failed> {
     Ok(Json(request.answer(&answering.desk.store).await?))
 }

@@ -80,7 +80,7 @@ impl Instance {
     }
 
     pub(crate) async fn remove_sources(&self, request: &RemoveRequest) -> Result<RemoveReply> {
-        self.call(Method::POST, "/v1/sources/remove", Some(request)).await
+        self.call(Method::POST, "/v1/removals", Some(request)).await
     }
 
     /// One request on a connection of its own.

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use axum::extract::{DefaultBodyLimit, Path as InPath, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path as InPath, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -48,7 +49,7 @@ pub(crate) async fn answer(
         .route("/v1/stretch", post(stretch))
         .route("/v1/sources", get(sources))
         .route("/v1/sources/{id}", put(add_source))
-        .route("/v1/sources/remove", post(remove_sources))
+        .route("/v1/removals", post(remove_sources))
         .layer(DefaultBodyLimit::max(MOST_BYTES))
         .merge(told())
         .with_state(answering);
@@ -94,21 +95,21 @@ pub(crate) async fn stopped(mut stop: watch::Receiver<bool>) {
 
 async fn search(
     State(answering): State<Answering>,
-    Json(request): Json<SearchRequest>,
+    Said(request): Said<SearchRequest>,
 ) -> Result<Json<SearchReply>, Failed> {
     Ok(Json(request.answer(&answering.desk).await?))
 }
 
 async fn coverage(
     State(answering): State<Answering>,
-    Json(request): Json<CoverageRequest>,
+    Said(request): Said<CoverageRequest>,
 ) -> Result<Json<CoverageReply>, Failed> {
     Ok(Json(request.answer(&answering.desk.store).await?))
 }
 
 async fn stretch(
     State(answering): State<Answering>,
-    Json(request): Json<StretchRequest>,
+    Said(request): Said<StretchRequest>,
 ) -> Result<Json<StretchReply>, Failed> {
     let Desk { house, store, .. } = &answering.desk;
     Ok(Json(request.answer(house, store).await?))
@@ -122,7 +123,7 @@ async fn sources(State(answering): State<Answering>) -> Result<Json<SourcesReply
 async fn add_source(
     State(answering): State<Answering>,
     InPath(id): InPath<String>,
-    Json(source): Json<SourceDefinition>,
+    Said(source): Said<SourceDefinition>,
 ) -> Result<Json<DoneReply>, Failed> {
     answering.watching.add(named(&id)?, source).await?;
     Ok(Json(DoneReply {}))
@@ -130,7 +131,7 @@ async fn add_source(
 
 async fn remove_sources(
     State(answering): State<Answering>,
-    Json(request): Json<RemoveRequest>,
+    Said(request): Said<RemoveRequest>,
 ) -> Result<Json<RemoveReply>, Failed> {
     let Answering { desk, watching } = &answering;
     Ok(Json(request.answer(&desk.house, &desk.store, Some(watching)).await?))
@@ -150,18 +151,65 @@ async fn ready(State(answering): State<Answering>) -> (StatusCode, &'static str)
     }
 }
 
+/// What a request says, in JSON. What is no such thing is answered as every failure is.
+pub(crate) struct Said<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Said<T> {
+    type Rejection = Failed;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failed> {
+        match Json::from_request(request, state).await {
+            Ok(Json(said)) => Ok(Self(said)),
+            Err(refused) => Err(Failed {
+                status: refused.status(),
+                error: anyhow::anyhow!("{}", refused.body_text()),
+            }),
+        }
+    }
+}
+
 /// A request that failed.
-pub(crate) struct Failed(anyhow::Error);
+pub(crate) struct Failed {
+    status: StatusCode,
+    error: anyhow::Error,
+}
 
 impl From<anyhow::Error> for Failed {
     fn from(error: anyhow::Error) -> Self {
-        Self(error)
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, error }
     }
 }
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        let reply = ErrorReply { error: in_one_line(&self.0) };
-        (StatusCode::UNPROCESSABLE_ENTITY, Json(reply)).into_response()
+        let reply = ErrorReply { error: in_one_line(&self.error) };
+        (self.status, Json(reply)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_cannot_be_read_is_answered_as_every_failure_is() {
+        for (content, body, words) in [
+            ("application/json", "{", "JSON"),
+            ("application/json", r#"{"sources": 1}"#, "sources"),
+            ("text/plain", r#"{"sources": []}"#, "content-type"),
+        ] {
+            let request = Request::builder().header(header::CONTENT_TYPE, content);
+            let request = request.body(Body::from(body)).unwrap();
+            let Err(refused) = Said::<RemoveRequest>::from_request(request, &()).await else {
+                panic!("{body} is taken");
+            };
+            let response = refused.into_response();
+            assert!(response.status().is_client_error());
+            let bytes = to_bytes(response.into_body(), 4096).await.unwrap();
+            let reply: ErrorReply = serde_json::from_slice(&bytes).unwrap();
+            assert!(reply.error.to_lowercase().contains(&words.to_lowercase()), "{}", reply.error);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use footage_ask::{EndpointSettings, Key};
 use footage_model::conversation::Sampling;
 
@@ -32,11 +32,11 @@ pub(crate) enum AnswererChoice {
 
 impl AskSettings {
     pub(super) fn read(layers: &Layers) -> Result<Self> {
-        let answerer = layers.get::<String>("ask.answerer")?;
-        let key = Some(layers.get::<String>("ask.key")?).filter(|key| !key.is_empty());
+        let answerer = plain(layers, "ask.answerer")?;
+        let key = Some(plain(layers, "ask.key")?).filter(|key| !key.is_empty());
         let endpoint = EndpointSettings {
             address: answerer.clone(),
-            model: layers.get("ask.model")?,
+            model: plain(layers, "ask.model")?,
             key: key.map(Key::new),
             timeout: layers.seconds("ask.timeout_s", 0.1)?,
             retries: layers.within("ask.retries", 0, 10)?,
@@ -66,4 +66,11 @@ impl AskSettings {
         let Self { max_tokens, temperature, top_p, .. } = *self;
         Sampling { max_tokens, temperature, top_p, ..Sampling::default() }
     }
+}
+
+/// A text on one line. What it holds is not repeated: it may be a key.
+fn plain(layers: &Layers, key: &str) -> Result<String> {
+    let text: String = layers.get(key)?;
+    ensure!(!text.chars().any(char::is_control), "setting `{key}` holds a control character");
+    Ok(text)
 }

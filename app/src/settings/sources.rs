@@ -195,21 +195,38 @@ impl SourceDefinition {
 
     /// The camera that this describes.
     pub(crate) fn camera(&self, id: &SourceId, settings: &Settings) -> Result<Camera> {
+        let password = self.password().with_context(|| format!("source `{id}`"))?;
+        self.camera_with(id, password, settings)
+    }
+
+    /// The camera, as far as it can be told in a process that may not have the environment which holds
+    /// the password.
+    pub(crate) fn camera_elsewhere(&self, id: &SourceId, settings: &Settings) -> Result<Camera> {
+        let is_told_there = self.password_env.is_some();
+        let password = if is_told_there { Ok(None) } else { self.password() };
+        self.camera_with(id, password.with_context(|| format!("source `{id}`"))?, settings)
+    }
+
+    fn camera_with(
+        &self,
+        id: &SourceId,
+        password: Option<Secret>,
+        settings: &Settings,
+    ) -> Result<Camera> {
         let about = || format!("source `{id}`");
         let live = &settings.live;
-        let (location, in_address) = if self.live {
-            (Location::file(PathBuf::from(&self.uri), self.loops).with_context(about)?, None)
-        } else {
-            Location::parse(&self.uri).with_context(about)?
-        };
+        let (location, in_address) = self.location().with_context(about)?;
         let transport = self.transport.as_deref().map_or(Ok(live.transport), str::parse);
         let decode = self.decode.as_deref().map_or(Ok(live.decode), str::parse);
-        let credentials = match (&self.user, self.password().with_context(about)?) {
-            (None, None) => in_address,
-            (user, password) => Some(Credentials {
-                user: user.clone().or(in_address.map(|held| held.user)).unwrap_or_default(),
-                password: password.map(|secret| secret.reveal().to_owned()).unwrap_or_default(),
-            }),
+        let credentials = if self.user.is_none() && password.is_none() {
+            in_address
+        } else {
+            let (in_user, in_password) =
+                in_address.map(|held| (held.user, held.password)).unwrap_or_default();
+            Some(Credentials {
+                user: self.user.clone().unwrap_or(in_user),
+                password: password.map_or(in_password, |secret| secret.reveal().to_owned()),
+            })
         };
         // Some may come from a file, or be written in the address as `%00`.
         let is_text = |text: &str| !text.chars().any(char::is_control);
@@ -234,6 +251,26 @@ impl SourceDefinition {
                 .unwrap_or(settings.record.enabled)
                 .then(|| RecordingSpec::new(&settings.data_dir, id, settings.record.recording())),
         })
+    }
+
+    /// Where it is, and the credentials in its address.
+    fn location(&self) -> Result<(Location, Option<Credentials>)> {
+        let is_address = self.uri.contains("://") && !self.uri.starts_with("file://");
+        ensure!(
+            self.live || is_address,
+            "this is no address of a camera: `footage index` takes files; to play one as if it were \
+             a camera, add --live, or `live = true`"
+        );
+        ensure!(
+            !(self.live && is_address),
+            "--live, or `live = true`, is for files, and this is an address: leave it out"
+        );
+        let (location, credentials) = if self.live && !self.uri.starts_with("file://") {
+            (Location::file(PathBuf::from(&self.uri), false)?, None)
+        } else {
+            Location::parse(&self.uri)?
+        };
+        Ok((location.repeated(self.loops), credentials))
     }
 
     /// The password, from wherever it is kept.
@@ -372,6 +409,43 @@ mod tests {
         let long =
             format!("[sources.gate]\nuri = \"rtsp://cam/1\"\nlabel = \"{}\"", "x".repeat(70_000));
         assert!(format!("{:#}", stated(&long).unwrap_err()).contains("70000 characters"));
+    }
+
+    #[test]
+    fn a_password_in_the_address_goes_with_a_user_that_is_given_apart() {
+        let settings = Settings::read(&Layers::of_defaults(DEFAULTS).unwrap()).unwrap();
+        let id = SourceId::try_new("gate").unwrap();
+        let user = Some("viewer".to_owned());
+        let definition =
+            SourceDefinition { user, ..SourceDefinition::at("rtsp://admin:hush@cam/1") };
+        let held = definition.camera(&id, &settings).unwrap().credentials.unwrap();
+        assert_eq!((held.user.as_str(), held.password.as_str()), ("viewer", "hush"));
+    }
+
+    #[test]
+    fn a_password_that_another_process_knows_is_asked_for_there_alone() {
+        let settings = Settings::read(&Layers::of_defaults(DEFAULTS).unwrap()).unwrap();
+        let id = SourceId::try_new("gate").unwrap();
+        let password_env = Some("FOOTAGE_TEST_NO_SUCH_VARIABLE".to_owned());
+        let definition = SourceDefinition { password_env, ..SourceDefinition::at("rtsp://cam/1") };
+        definition.camera_elsewhere(&id, &settings).unwrap();
+        let error = format!("{:#}", definition.camera(&id, &settings).unwrap_err());
+        assert!(error.contains("FOOTAGE_TEST_NO_SUCH_VARIABLE"), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_played_as_a_camera_only_where_that_is_asked_for() {
+        let settings = Settings::read(&Layers::of_defaults(DEFAULTS).unwrap()).unwrap();
+        let id = SourceId::try_new("gate").unwrap();
+        let camera = |uri: &str, live| {
+            let definition = SourceDefinition { live, ..SourceDefinition::at(uri) };
+            definition.camera(&id, &settings).map_err(|error| format!("{error:#}"))
+        };
+        assert!(camera("/films/a.mp4", true).is_ok() && camera("file:///a.mp4", true).is_ok());
+        for uri in ["/films/a.mp4", "file:///a.mp4"] {
+            assert!(camera(uri, false).unwrap_err().contains("--live"));
+        }
+        assert!(camera("rtsp://cam/1", true).unwrap_err().contains("leave it out"));
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl Added {
         }
         let definition = self.definition()?;
         definition.check(&id)?;
-        definition.camera(&id, &house.settings)?;
+        definition.camera_elsewhere(&id, &house.settings)?;
         if house.settings.cluster.has_kafka() {
             cluster::announce(house, &id, &definition).await?;
             writeln!(
@@ -182,7 +182,7 @@ impl Added {
         } else {
             None
         };
-        let uri = if self.live {
+        let uri = if self.live && !self.uri.contains("://") {
             let path = absolute(PathBuf::from(&self.uri))?;
             path.to_str().context("the file's path is no UTF-8")?.to_owned()
         } else {

@@ -184,6 +184,11 @@ async fn keep(indexer: Indexer, topic: Arc<MemoryTopic>) -> Result<()> {
     }
 }
 
+/// Why nothing of a source is recorded at the moment, although it is to be.
+fn unrecorded(state: &LiveState) -> Option<&str> {
+    state.recording.as_ref()?.failure.as_deref()
+}
+
 /// Takes up changes of the files that state sources, until `ended`.
 async fn look_for_changes(watching: Arc<Watching>, mut ended: watch::Receiver<bool>) -> Result<()> {
     let mut told = String::new();
@@ -221,6 +226,14 @@ async fn tell_changes(watching: Arc<Watching>, mut ended: watch::Receiver<bool>)
             if !told.get(id).is_some_and(is_told) {
                 let why = state.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
                 tell(&format!("{id}: {}{why}", state.state));
+            }
+            let before = told.get(id).and_then(unrecorded);
+            match (before, unrecorded(state)) {
+                (before, Some(why)) if before != Some(why) => {
+                    tell(&format!("{id}: not recorded: {why}"))
+                }
+                (Some(_), None) => tell(&format!("{id}: recorded again")),
+                _ => {}
             }
         }
         for id in told.keys().filter(|id| !now.contains_key(*id)) {

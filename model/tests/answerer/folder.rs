@@ -189,14 +189,17 @@ fn an_end_marker_in_a_question_is_text() {
 fn a_projector_that_was_cut_short_is_told_from_one_that_cannot_be_read() {
     let error = refusal(|config| config["projector"] = json!("sft_mm_projector_truncated.bin"));
     assert!(error.contains("cut short") && error.contains("24576 bytes"), "{error}");
-    let error = refusal(|config| config["projector"] = json!("valid_but_candle_zip_fails.bin"));
-    assert!(error.contains("whole archive") && error.contains("torch.save"), "{error}");
     let error = refusal(|config| config["projector"] = json!("tokenizer.json"));
     assert!(error.contains("no archive of torch"), "{error}");
     let error = refusal(|config| config["projector"] = json!("sft_btadapter_like.bin"));
     assert!(error.contains("no `mm_projector.weight`"), "{error}");
     let error = refusal(|config| config["projector"] = json!("absent.bin"));
     assert!(error.contains("absent.bin"), "{error}");
+}
+
+#[test]
+fn an_archive_that_other_readers_stumble_over_is_read() {
+    open(&folder(|config| config["projector"] = json!("valid_but_candle_zip_fails.bin")));
 }
 
 #[test]

@@ -57,10 +57,20 @@ pub enum LiveError {
     Broken(String),
 }
 
+/// What elements say that do not know what is wrong.
+const VAGUE: [&str; 4] =
+    ["generic error", "internal data stream error", "could not open resource", "could not connect"];
+
 impl LiveError {
     /// Whether another way of carrying the video may do better.
     pub(super) fn may_be_transport(&self) -> bool {
         matches!(self, Self::Transport | Self::NoData | Self::Stream(DecodeError::NoElement { .. }))
+    }
+
+    /// Whether it says that there is no connection, and not why.
+    pub(super) fn is_vague(&self) -> bool {
+        let Self::Unreachable(words) = self else { return false };
+        VAGUE.iter().any(|vague| words.to_lowercase().contains(vague))
     }
 
     /// Of an error message on a graph's bus. `has_credentials`: user and password were given.

@@ -112,6 +112,15 @@ impl Location {
         Ok(Self(Place::File { path: absolute(path)?, repeat }))
     }
 
+    /// A file begins again at its end, if `repeat`; nothing else has one.
+    #[must_use]
+    pub fn repeated(self, repeat: bool) -> Self {
+        match self.0 {
+            Place::File { path, .. } => Self(Place::File { path, repeat }),
+            place => Self(place),
+        }
+    }
+
     /// What opens it.
     pub(super) fn kind(&self) -> Kind {
         match &self.0 {
@@ -120,6 +129,18 @@ impl Location {
             Place::Device(path) => Kind::Device { path: path.clone() },
             Place::File { path, repeat } => Kind::File { path: path.clone(), repeat: *repeat },
         }
+    }
+
+    /// The host on the network, with its port where one is given, and the port otherwise.
+    pub(super) fn host(&self) -> Option<(&str, u16)> {
+        let (Place::Rtsp(address) | Place::Http(address)) = &self.0 else { return None };
+        let port = match address.scheme {
+            "rtsp" => 554,
+            "rtsps" => 322,
+            "https" => 443,
+            _ => 80,
+        };
+        Some((&address.host, port))
     }
 
     /// Parts of it that must not be shown.

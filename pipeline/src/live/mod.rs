@@ -27,6 +27,7 @@ mod kept;
 mod location;
 mod mask;
 mod outbox;
+mod reach;
 mod rtp_time;
 mod session;
 mod shared;

@@ -19,7 +19,7 @@ use super::outbox::{Outbox, Publisher};
 use super::session::{Opening, Session};
 use super::source::Carrier;
 use super::status::{Board, CameraState};
-use super::{Camera, LiveError, LiveSettings, Transport, WatchParts};
+use super::{Camera, LiveError, LiveSettings, Transport, WatchParts, reach};
 use crate::{Cancel, RecordingUse};
 
 /// Graphs of one camera that may exist at a time. One is at work; the others do not stop.
@@ -126,6 +126,7 @@ impl CameraTask {
                 Ok(Ended::Failed(error, lived)) => (error, lived),
                 Err(error) => (error, None),
             };
+            let error = self.explained(error).await;
             flow.lose(reason_of(&error));
             if let Kind::File { repeat, .. } = self.camera.location.kind()
                 && lived.is_some()
@@ -175,6 +176,18 @@ impl CameraTask {
             tracing::warn!(%source_id, "a connection does not end and is left behind");
         }
         Ok(ended)
+    }
+
+    /// Looks for the reason where there is no connection and nothing says why.
+    async fn explained(&self, error: LiveError) -> LiveError {
+        let Some((host, port)) = self.camera.location.host().filter(|_| error.is_vague()) else {
+            return error;
+        };
+        let why = tokio::select! {
+            why = reach::why_not(host, port) => why,
+            () = self.cancel.cancelled() => None,
+        };
+        why.map_or(error, LiveError::Unreachable)
     }
 
     /// Tries the other way of carrying RTSP's video, where the camera leaves that open and this one

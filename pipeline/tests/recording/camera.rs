@@ -204,6 +204,8 @@ pub(crate) fn assert_shows(dir: &Path, numbers: std::ops::Range<u64>, tolerance_
     let mut shown = Vec::new();
     for fragment in Fragments::open(dir).all().unwrap() {
         let pictures = shown_in(&fragment.path, fragment.begins_ns);
+        let given = read(&fragment.path, window(1, 1, 1), &DecodeSettings::default());
+        assert_eq!((given.lost, given.failure), (vec![], None), "it is a whole file to others too");
         assert!(!pictures.is_empty(), "{} shows nothing", fragment.path.display());
         // The first of the next fragment may also end this one, where pictures refer to it.
         shown.retain(|(at, _)| *at < fragment.begins_ns);

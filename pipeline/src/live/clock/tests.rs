@@ -131,9 +131,25 @@ fn a_cameras_clock_that_is_set_begins_a_run() {
     clock.tell(SenderTime { stamp_ns: 0, unix_ns: camera(0) });
     clock.tell(SenderTime { stamp_ns: S, unix_ns: camera(1) + 20_000_000 });
     assert!(matches!(clock.place(S, reading(S, 0)), Placed::At(_)));
-    clock.tell(SenderTime { stamp_ns: 2 * S, unix_ns: camera(3602) });
+    clock.tell(SenderTime { stamp_ns: 2 * S, unix_ns: camera(5) });
     let run = begun(clock.place(2 * S, reading(2 * S, 0)));
-    assert_eq!((run.cause, run.utc.unix_ns), (RunCause::ClockSet, camera(3602)));
+    assert_eq!((run.cause, run.utc.unix_ns), (RunCause::ClockSet, camera(5)));
+    assert_eq!(run.utc.clock, Clock::RtcpSenderReport);
+}
+
+#[test]
+fn a_cameras_clock_that_is_set_an_hour_off_begins_a_run_and_is_not_believed() {
+    for hour in [-3600, 3600] {
+        let mut clock = clock(0);
+        let camera = |at_s: i64| i64::try_from(DAY).unwrap() + at_s * 1_000_000_000;
+        clock.place(0, reading(0, 0));
+        clock.tell(SenderTime { stamp_ns: 0, unix_ns: camera(0) });
+        assert!(matches!(clock.place(S, reading(S, 0)), Placed::At(_)));
+        clock.tell(SenderTime { stamp_ns: 2 * S, unix_ns: camera(2 + hour) });
+        let run = begun(clock.place(2 * S, reading(2 * S, 0)));
+        assert_eq!((run.cause, run.utc.clock), (RunCause::ClockSet, Clock::Arrival));
+        assert_eq!(run.utc.unix_ns, camera(2));
+    }
 }
 
 #[test]
