@@ -28,7 +28,6 @@ use crate::compose::{House, model_ref};
 use crate::outcome::in_one_line;
 use crate::requests::Desk;
 use crate::requests::sources::{LiveState, RecordingState, States, forget_definition};
-use crate::settings::Layers;
 use crate::settings::sources::{OwnSources, SourceDefinition, SourceList};
 use crate::terminal::tell;
 use crate::when::utc_text;
@@ -114,13 +113,8 @@ impl Watching {
     pub(crate) async fn reload(&self) -> Result<()> {
         // Locked before it is read: what is removed meanwhile would be taken up again.
         let mut held = self.held.lock().await;
-        self.reload_into(&mut held).await
-    }
-
-    async fn reload_into(&self, held: &mut Held) -> Result<()> {
-        let layers = self.house.restate.layers()?;
-        let list = self.list_of(&layers)?;
-        self.take_up_into(held, list).await
+        let list = self.list()?;
+        self.take_up_into(&mut held, list).await
     }
 
     /// Adds a source, or changes one that was added.
@@ -136,7 +130,11 @@ impl Watching {
         }
         own.sources.insert(id, definition);
         own.write(data_dir)?;
-        self.reload_into(&mut held).await
+        let list = self.list().context("it is added, and watched once the settings can be read")?;
+        // This one is right: it was looked at above. What is wrong with others is told to whoever
+        // started the watch.
+        drop(self.take_up_into(&mut held, list).await);
+        Ok(())
     }
 
     /// Stops watching a source, and forgets its definition. Resolves once nothing of it is under
@@ -156,8 +154,9 @@ impl Watching {
         Ok(Forgotten { _held: held })
     }
 
-    fn list_of(&self, layers: &Layers) -> Result<SourceList> {
-        SourceList::read(layers.sources(), &self.house.settings.data_dir)
+    /// All sources, as they are stated now.
+    fn list(&self) -> Result<SourceList> {
+        SourceList::read(self.house.restate.layers()?.sources(), &self.house.settings.data_dir)
     }
 
     /// Makes what is watched what the list says, and touches nothing that stays the same. A source

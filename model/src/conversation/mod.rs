@@ -359,7 +359,7 @@ fn open_tower(
     let mut files = vec![WeightsFile::open(&folder.join(WEIGHTS_FILE)).map_err(in_folder)?];
     if let Some(adapter) = &config.adapter {
         let path = dir.join(adapter);
-        let tuned = open_weights(&path)?;
+        let tuned = WeightsFile::open(&path)?;
         let mut names = tuned.shapes().map(|(name, _)| known_name(name));
         if !names.any(|name| name.starts_with(IMAGE_SIDE)) {
             let why = "there is nothing of a branch in it".to_owned();
@@ -382,13 +382,6 @@ fn open_tower(
 /// What the tensors of the image side are called.
 const IMAGE_SIDE: &str = "backbone";
 
-fn open_weights(path: &Path) -> Result<WeightsFile, ConversationError> {
-    WeightsFile::open(path).map_err(|error| match error {
-        ModelError::Io(error) => error.into(),
-        error => ConversationError::Weights { path: path.to_owned(), why: error.to_string() },
-    })
-}
-
 /// Gates that are open half, in place of those of a file: zeros, before the sigmoid.
 fn half_gates(width: usize) -> Result<WeightsFile, ConversationError> {
     let zeros = vec![0; width * size_of::<f32>()];
@@ -406,7 +399,7 @@ fn open_projector(
     to: usize,
     device: &Device,
 ) -> Result<layers::Linear, ConversationError> {
-    let file = open_weights(path)?;
+    let file = WeightsFile::open(path)?;
     let take = |name: &str, shape: &[usize]| {
         let refused = |why: String| ConversationError::Weights { path: path.to_owned(), why };
         let tensor = Checkpoint::tensor_of(&file, &format!("mm_projector.{name}"), device)

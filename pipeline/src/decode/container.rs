@@ -78,6 +78,9 @@ fn is_first_box(name: &[u8]) -> bool {
 /// Walks the outer boxes of an MP4 file (ISO/IEC 14496-12, 4.2).
 fn boxes(file: &mut (impl Read + Seek), length: u64) -> io::Result<Outside> {
     let mut mp4 = Mp4::default();
+    // Fragments that their writer finished end with a table of themselves (8.8.9). It tells that they
+    // are all there; the length that stands before them may count from before the first one.
+    let mut tells_duration = true;
     let mut at = 0;
     for _ in 0..MAX_BOXES {
         let mut head = [0; 16];
@@ -104,6 +107,7 @@ fn boxes(file: &mut (impl Read + Seek), length: u64) -> io::Result<Outside> {
                 mp4.is_encrypted = names_encryption(file, at, size.min(SEARCHED_BYTES))?;
             }
             b"mdat" => mp4.has_content = true,
+            b"mfra" => tells_duration = !is_whole,
             _ => {}
         }
         if !is_whole {
@@ -111,7 +115,7 @@ fn boxes(file: &mut (impl Read + Seek), length: u64) -> io::Result<Outside> {
         }
         at = next;
     }
-    Ok(Outside { is_cut_short: false, tells_duration: true, mp4: Some(mp4) })
+    Ok(Outside { is_cut_short: false, tells_duration, mp4: Some(mp4) })
 }
 
 /// Whether a table of contents describes encrypted video (ISO/IEC 14496-12, 8.12: `encv`).
@@ -187,6 +191,9 @@ mod tests {
             looked(&whole),
             Outside { is_cut_short: false, tells_duration: true, mp4: Some(expected) }
         );
+        let finished = [whole.clone(), mp4_box(*b"mfra", 8)].concat();
+        let expected_of_fragments = Outside { tells_duration: false, ..looked(&whole) };
+        assert_eq!(looked(&finished), expected_of_fragments);
         assert!(looked(&whole[..80]).is_cut_short);
         assert_eq!(looked(&whole[..44]).mp4, Some(Mp4 { has_content: false, ..expected }));
         let unfinished = [mp4_box(*b"ftyp", 8), mp4_box(*b"mdat", 100)].concat();

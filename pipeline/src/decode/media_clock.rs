@@ -27,8 +27,6 @@ pub(super) struct MediaClock {
     frame_duration_ns: Option<u64>,
     /// The end of the pictures that were told of and not placed.
     passed_ns: u64,
-    /// The container's time at media time 0, once that is known.
-    origin_ns: Option<i128>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +47,6 @@ impl MediaClock {
     /// The container's time `stamped_ns` is this media time, whatever picture comes first.
     pub(super) fn anchor(&mut self, stamped_ns: i128, time_ns: u64) {
         let offset_ns = i128::from(time_ns) - stamped_ns;
-        self.origin_ns.get_or_insert(-offset_ns);
         self.last = Some(Placed { offset_ns, time_ns, end_ns: time_ns });
     }
 
@@ -57,7 +54,6 @@ impl MediaClock {
     pub(super) fn place(&mut self, stamped_ns: Option<i128>, duration_ns: Option<u64>) -> u64 {
         let duration_ns = self.duration(duration_ns);
         let (offset_ns, time_ns) = self.locate(stamped_ns);
-        self.origin_ns.get_or_insert(-offset_ns);
         self.last = Some(Placed { offset_ns, time_ns, end_ns: time_ns + duration_ns });
         time_ns
     }
@@ -101,11 +97,6 @@ impl MediaClock {
         }
         // Within the bounds above it fits, as `last_ns` did.
         (last.offset_ns, u64::try_from(time_ns.max(last_ns)).unwrap_or(last.time_ns))
-    }
-
-    /// How long the container's time had run when the first picture came.
-    pub(super) fn start_offset_ns(&self) -> u64 {
-        self.origin_ns.and_then(|origin_ns| u64::try_from(origin_ns).ok()).unwrap_or(0)
     }
 
     /// When the last picture placed stops being shown; 0 before the first.

@@ -332,12 +332,6 @@ impl Decoder {
             self.phase = Phase::Ended;
             return Err(failure::refined(failure.unwrap_or(DecodeError::NoPicture), outside));
         }
-        if outside.mp4.is_some() {
-            // An MP4 file tells when it ends, by a clock that may have run before its first picture.
-            let begun_ns = self.graph.watch.course().start_offset_ns();
-            let announced_ns = self.facts.announced_ns.map(|ns| ns.saturating_sub(begun_ns));
-            self.facts.announced_ns = announced_ns;
-        }
         let is_expected = failure.is_some() || outside.is_cut_short || self.ends_early(outside);
         let missing = self
             .facts

@@ -217,11 +217,6 @@ impl Course {
         stream_time.unwrap_or(i128::from(pts.nseconds()))
     }
 
-    /// How long the container's time had run when the first picture came.
-    pub(super) fn start_offset_ns(&self) -> u64 {
-        self.clock.start_offset_ns()
-    }
-
     /// When the last picture, looked at or not, stops being shown.
     pub(super) fn end_ns(&self) -> u64 {
         self.clock.end_ns()

@@ -33,7 +33,7 @@ const TIMESCALE: u32 = 1_000_000;
 /// Matroska counts 16 bits of these within a cluster: 3 s of tenths of a millisecond.
 const MATROSKA_UNIT_NS: i64 = 100_000;
 
-/// Where a file's time begins, for the muxer: pictures may have to be decoded before it.
+/// Where the time of an MP4 file begins, for the muxer: pictures may have to be decoded before it.
 const ORIGIN: gst::ClockTime = gst::ClockTime::from_seconds(3600);
 
 /// Bytes that may wait inside the graph.
@@ -104,7 +104,12 @@ impl FragmentFile {
 
     /// Writes the next picture; its time is the camera's.
     pub(super) fn push(&mut self, picture: Timed<gst::Buffer>) -> Result<(), RecordingError> {
-        let shown = ORIGIN
+        // Matroska tells only when pictures are shown, and how long its file is by this time.
+        let origin = match self.name.container {
+            Container::Mp4 => ORIGIN,
+            Container::Matroska => gst::ClockTime::ZERO,
+        };
+        let shown = origin
             + gst::ClockTime::from_nseconds(picture.time_ns.saturating_sub(self.name.begins_ns));
         let shown = shown.saturating_sub(gst::ClockTime::from_nseconds(
             self.name.begins_ns.saturating_sub(picture.time_ns),
