@@ -183,8 +183,8 @@ fn footage_is_removed_by_age_and_by_size_while_recording_goes_on() {
     }
     camera.end();
     assert_eq!((recorder.failure(), recorder.used().left_out), (None, 0));
-    let last_ns = fragments.newest_ns().unwrap().unwrap();
     assert!(recorder.finish(PATIENCE));
+    let last_ns = fragments.newest_ns().unwrap().unwrap();
     assert_eq!(last_ns, time_of(950));
     let oldest_ns = fragments.oldest_ns().unwrap().unwrap();
     assert!(time_of(600) < oldest_ns && oldest_ns <= time_of(725), "{oldest_ns}");
