@@ -233,7 +233,7 @@ pub(crate) async fn memory(records: u64) {
         let what =
             if is_kept { "index and ledger on disk" } else { "no index, the ledger on disk" };
         println!("in memory, {what}: {}", rate(records, took));
-        index.close().await.unwrap();
+        drop(index);
     }
 }
 
@@ -249,7 +249,7 @@ pub(crate) async fn latency(seconds: u64) {
     let follower = topic.follow().await.unwrap();
     let indexing = tokio::spawn(async move { indexer.run(follower).await });
     // Joining the group takes its time, and is no latency of a record's.
-    topic.publish(record(1 << 40).into()).await.unwrap();
+    topic.publish(record(1_000_000_000).into()).await.unwrap();
     while noting.kept.load(Ordering::Relaxed) == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

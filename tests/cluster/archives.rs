@@ -13,7 +13,7 @@ use crate::trial::bundled;
 
 /// Enough clips that a file is not indexed in a moment.
 const DENSE: [&str; 4] = ["--set", "window.rate=10", "--set", "window.stride_frames=1"];
-const VIDEOS: usize = 4;
+const VIDEOS: usize = 3;
 
 /// Sources by id: name, clips, whether all is indexed.
 fn sources(listed: &str) -> Vec<(String, String, u64, bool)> {
@@ -35,7 +35,7 @@ fn sources(listed: &str) -> Vec<(String, String, u64, bool)> {
 async fn files_are_indexed_by_whatever_pipelines_live_as_one_machine_would() {
     let Some(mut site) = Site::new() else { return };
     let videos = site.path("videos");
-    render(&videos, 5, VIDEOS, 12);
+    render(&videos, 5, VIDEOS, 10);
     let alone = site.path("alone");
     run_well(footage().arg("--data-dir").arg(&alone).args(DENSE).arg("index").arg(&videos));
     let wanted =
@@ -50,8 +50,9 @@ async fn files_are_indexed_by_whatever_pipelines_live_as_one_machine_would() {
         site.start_with(name, "pipeline", &DENSE);
     }
     site.start("indexer", "indexer");
+    site.start("search", "search");
     let told = site.ok("elsewhere", &["index", &paths[0], &paths[1]]);
-    assert!(told.contains("told the cluster of 5 files"), "{told}");
+    assert!(told.contains("told the cluster of 4 files"), "{told}");
     let refused = run(&mut site.command("elsewhere", &["index", "--force", &paths[0]]));
     assert_eq!(refused.code, Some(2), "{}", refused.err);
 
@@ -63,7 +64,8 @@ async fn files_are_indexed_by_whatever_pipelines_live_as_one_machine_would() {
         site.kill(name);
         site.start_with(name, "pipeline", &DENSE);
     }
-    let listed = || sources(&site.ok("elsewhere", &["source", "list", "--json"]));
+    site.ready("search");
+    let listed = || sources(&site.ok("search", &["source", "list", "--json"]));
     until("all files are indexed", || {
         let listed = listed();
         let done: Vec<_> = listed.into_iter().filter(|(_, name, ..)| name != "no.mp4").collect();
@@ -88,7 +90,7 @@ async fn files_are_indexed_by_whatever_pipelines_live_as_one_machine_would() {
 
     // What is no film is named, and can be taken away; so can what is.
     let no_film = until("the failure is told", || {
-        let listed = site.ok("elsewhere", &["source", "list", "--json"]);
+        let listed = site.ok("search", &["source", "list", "--json"]);
         let listed: Value = serde_json::from_str(&listed).unwrap();
         let sources = listed["sources"].as_array().unwrap().clone();
         sources.into_iter().find(|s| s["live"]["state"] == "failed")
@@ -105,7 +107,7 @@ async fn files_are_indexed_by_whatever_pipelines_live_as_one_machine_would() {
         assert!(began.elapsed() < crate::site::PATIENCE, "its clips stay\n{}", site.told());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    for role in ["pipeline", "pipeline-2", "indexer"] {
+    for role in ["pipeline", "pipeline-2", "indexer", "search"] {
         site.stop(role);
     }
 }

@@ -20,8 +20,9 @@ use serde_json::Value;
 /// What a busy machine may need for anything here.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// After so long without a word a role counts as dead.
-pub(crate) const SESSION: Duration = Duration::from_secs(3);
+/// After so long without a word a role counts as dead. The broker lets who joins again wait for three
+/// seconds, and that has to be less.
+pub(crate) const SESSION: Duration = Duration::from_secs(5);
 
 /// Partitions of every topic.
 const PARTITIONS: i32 = 3;
