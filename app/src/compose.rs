@@ -12,7 +12,7 @@ use footage_index::{
     finish_removals,
 };
 use footage_model::{FileReport, Model, ModelOptions};
-use footage_pipeline::{Archive, EarlierWork, EmbedStage, footage_dir};
+use footage_pipeline::{Archive, EarlierWork, EmbedQueue, EmbedStage, footage_dir};
 use footage_search::KnownSource;
 use footage_topic::Topic;
 
@@ -117,19 +117,28 @@ impl House {
         topic: Arc<dyn Topic>,
         earlier: Arc<dyn EarlierWork>,
     ) -> Result<(Archive, EmbedStage)> {
-        let window = self.settings.window.of(model)?;
         let (embed, stage) = EmbedStage::spawn(model.clone(), self.settings.embed)
             .context("cannot start the model's thread")?;
-        let archive = Archive {
+        Ok((self.archive_into(model, embed, topic, earlier)?, stage))
+    }
+
+    /// The same, into a stage that is there.
+    pub(crate) fn archive_into(
+        &self,
+        model: &Model,
+        embed: EmbedQueue,
+        topic: Arc<dyn Topic>,
+        earlier: Arc<dyn EarlierWork>,
+    ) -> Result<Archive> {
+        Ok(Archive {
             model: model_ref(model),
-            window,
+            window: self.settings.window.of(model)?,
             decode: self.settings.decode.of(model),
             parallel_files: self.settings.decode.parallel_files,
             embed,
             topic,
             earlier,
-        };
-        Ok((archive, stage))
+        })
     }
 
     fn embedded(&self) -> EmbeddedSettings {

@@ -4,6 +4,7 @@ mod bundled;
 mod cli;
 mod cluster;
 mod compose;
+mod earlier;
 mod instance;
 mod logging;
 mod outcome;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use footage_clip::{CoverageRecord, RunRecord, SourceRecord};
+use footage_clip::{CoverageRecord, RemovalRecord, RunRecord, SourceRecord};
 use footage_index::{Ledger, LedgerError};
 use footage_topic::{Bury, PublishError, Topic, TopicMessage};
 use tracing::warn;
@@ -24,6 +24,8 @@ pub struct Entry {
     pub runs: Vec<RunRecord>,
     /// Clips, and how each ended.
     pub coverage: Vec<CoverageRecord>,
+    /// What of all this, and of what was entered before, is to go.
+    pub removal: Option<RemovalRecord>,
 }
 
 /// Takes entries down.
@@ -41,6 +43,9 @@ impl Accounts for Ledger {
         let entered = tokio::task::spawn_blocking(move || -> Result<Entry, LedgerError> {
             ledger.enter_runs(&entry.runs)?;
             Ledger::enter(&ledger, &entry.sources, &entry.coverage)?;
+            if let Some(removal) = &entry.removal {
+                ledger.forget(&removal.source_id, removal.before_ns)?;
+            }
             Ok(entry)
         });
         Ok(entered.await.map_err(|error| IndexerError::Interrupted(error.to_string()))??)
@@ -70,6 +75,7 @@ impl Accounts for Announced {
             .chain(begun.into_iter().map(TopicMessage::from))
             .chain(entry.coverage.iter().cloned().map(TopicMessage::from))
             .chain(complete.into_iter().map(TopicMessage::from))
+            .chain(entry.removal.clone().map(TopicMessage::from))
             .collect();
         let mut pause = PAUSE.0;
         loop {

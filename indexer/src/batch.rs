@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use footage_clip::{ClipRecord, CoverageRecord, RunRecord, SourceRecord};
+use footage_clip::{ClipRecord, CoverageRecord, RemovalRecord, RunRecord, SourceRecord};
 use footage_topic::{Delivery, Follow, FollowError, Position, TopicMessage};
 use tokio::time::{Instant, timeout_at};
 
@@ -15,6 +15,8 @@ pub(crate) struct Batch {
     pub(crate) coverage: Vec<CoverageRecord>,
     pub(crate) sources: Vec<SourceRecord>,
     pub(crate) runs: Vec<RunRecord>,
+    /// The last message, where it is a removal: what comes after it is not meant.
+    pub(crate) removal: Option<RemovalRecord>,
     /// The last position of each partition.
     pub(crate) positions: Vec<Position>,
 }
@@ -40,6 +42,10 @@ impl Batch {
                 TopicMessage::Coverage(coverage) => batch.coverage.push(coverage),
                 TopicMessage::Source(source) => batch.sources.push(source),
                 TopicMessage::Run(run) => batch.runs.push(run),
+                TopicMessage::Removal(removal) => {
+                    batch.removal = Some(removal);
+                    break;
+                }
             }
             messages += 1;
             if messages == settings.max_batch.get() {

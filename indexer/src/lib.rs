@@ -6,6 +6,9 @@
 //! delivered again and does no harm, since clips are kept by an id that follows from what they
 //! show. So every clip accepted by the topic ends in the index once, or in the ledger as lost.
 //!
+//! A removal ends its batch: the clips before it are kept, the accounts forget what is to go, and then
+//! the index does. Delivered again, it is done again.
+//!
 //! A clip that the index refuses is put with the dead letters, where there are any, and entered as
 //! lost; the rest of its batch is kept. A failure
 //! that may pass is tried again with growing pauses; one that stays, or a full disk, ends the
@@ -24,18 +27,18 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use footage_clip::{ClipRecord, ClipState, CoverageRecord, LostReason};
+use footage_clip::{ClipRecord, ClipState, CoverageRecord, LostReason, RemovalRecord};
 use footage_index::{IndexError, KeepClips, LedgerError};
 use footage_topic::{Bury, Follow, FollowError, PublishError};
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 pub use accounts::{Accounts, Announced, Entry};
 use batch::Batch;
 pub use progress::{Progress, SourceProgress};
 pub use retention::{
     Footage, FootageError, FootagePart, NoFootage, Retained, Retention, RetentionError,
-    RetentionPolicy,
+    RetentionPolicy, due_before_ns,
 };
 pub use retry::RetrySettings;
 
@@ -71,6 +74,8 @@ pub struct IndexerReport {
     pub refused_clips: u64,
     /// Clips that came as gated or lost.
     pub other_clips: u64,
+    /// Clips taken out again, because a removal said so.
+    pub removed_clips: u64,
     /// Batches committed.
     pub batches: u64,
 }
@@ -166,14 +171,34 @@ impl Indexer {
         coverage.extend(
             refused.iter().map(|clip| coverage_of(clip, ClipState::Lost(LostReason::Refused))),
         );
-        let Batch { sources, runs, coverage, positions, .. } = batch;
-        let entry = self.accounts.enter(Entry { sources, runs, coverage }).await?;
+        let Batch { sources, runs, coverage, removal, positions, .. } = batch;
+        let entry = self.accounts.enter(Entry { sources, runs, coverage, removal }).await?;
+        if let Some(removal) = &entry.removal {
+            report.removed_clips += self.remove(removal).await?;
+        }
         for position in positions {
             follower.commit(position).await?;
         }
         report.batches += 1;
         self.progress.send_modify(|progress| progress.add(&entry.sources, &entry.coverage));
         Ok(())
+    }
+
+    /// Takes out what is to go, once nothing claims it any more. Returns how many clips there were.
+    async fn remove(&self, removal: &RemovalRecord) -> Result<u64, IndexError> {
+        let RemovalRecord { source_id, before_ns, .. } = removal;
+        let retry = &self.settings.retry;
+        let clips = retry
+            .until_done("remove", || async {
+                match before_ns {
+                    Some(before_ns) => self.index.remove_before(source_id, *before_ns).await,
+                    None => self.index.remove_source(source_id).await,
+                }
+            })
+            .await?;
+        retry.until_done("flush", || self.index.flush()).await?;
+        info!(source = %source_id, clips, before_ns, "removed");
+        Ok(clips)
     }
 
     /// Keeps clips, taking out and returning those that the index refuses.

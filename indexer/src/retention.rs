@@ -136,7 +136,10 @@ impl Retention {
         for closing in open.into_iter().filter(|closing| closing.source_id == id) {
             self.carry_out(closing, &mut retained).await?;
         }
-        let before_ns = self.blocking(move |this| this.before_ns(&id, policy, now_unix_ns)).await?;
+        let due = move |this: &Self| {
+            due_before_ns(&this.ledger, &*this.footage, &id, policy, now_unix_ns)
+        };
+        let before_ns = self.blocking(due).await?;
         let Some(before_ns) = before_ns else { return Ok(retained) };
         loop {
             let id = source_id.clone();
@@ -150,28 +153,6 @@ impl Retention {
             info!(source = %source_id, clips, bytes, before_ns, "old footage was removed");
         }
         Ok(retained)
-    }
-
-    /// Up to where a source is to be closed; none where there is nothing to remove.
-    fn before_ns(
-        &self,
-        source_id: &SourceId,
-        policy: RetentionPolicy,
-        now_unix_ns: u64,
-    ) -> Result<Option<u64>, RetentionError> {
-        let parts = self.footage.parts(source_id)?;
-        let by_age = policy.max_age.map(|age| {
-            now_unix_ns.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
-        });
-        let by_size = policy.max_bytes.and_then(|most| begin_of_newest(&parts, most));
-        let oldest = self.ledger.covered_from_ns(source_id)?;
-        // A part of footage ends where the next one begins: the last one is still being written.
-        let oldest_end = parts.get(1).map(|part| part.begins_ns);
-        let is_older = |before_ns: &u64| {
-            oldest.is_some_and(|from| from < *before_ns)
-                || oldest_end.is_some_and(|end| end <= *before_ns)
-        };
-        Ok(by_age.max(by_size).filter(is_older))
     }
 
     async fn carry_out(
@@ -206,6 +187,30 @@ impl fmt::Debug for Retention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retention").field("ledger", &self.ledger).finish_non_exhaustive()
     }
+}
+
+/// Up to where `policy` closes a source at `now_unix_ns`; none where there is nothing to remove. Waits
+/// for the disk.
+pub fn due_before_ns(
+    ledger: &Ledger,
+    footage: &dyn Footage,
+    source_id: &SourceId,
+    policy: RetentionPolicy,
+    now_unix_ns: u64,
+) -> Result<Option<u64>, RetentionError> {
+    let parts = footage.parts(source_id)?;
+    let by_age = policy
+        .max_age
+        .map(|age| now_unix_ns.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)));
+    let by_size = policy.max_bytes.and_then(|most| begin_of_newest(&parts, most));
+    let oldest = ledger.covered_from_ns(source_id)?;
+    // A part of footage ends where the next one begins: the last one is still being written.
+    let oldest_end = parts.get(1).map(|part| part.begins_ns);
+    let is_older = |before_ns: &u64| {
+        oldest.is_some_and(|from| from < *before_ns)
+            || oldest_end.is_some_and(|end| end <= *before_ns)
+    };
+    Ok(by_age.max(by_size).filter(is_older))
 }
 
 /// Where the newest parts begin that together take `most` bytes at most, where there are older ones.

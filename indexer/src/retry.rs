@@ -28,13 +28,13 @@ impl Default for RetrySettings {
 
 impl RetrySettings {
     /// Calls until it works, fails in a way that will not pass, or has failed too often.
-    pub(crate) async fn until_done<F>(
+    pub(crate) async fn until_done<R, F>(
         &self,
         what: &'static str,
         call: impl Fn() -> F,
-    ) -> Result<(), IndexError>
+    ) -> Result<R, IndexError>
     where
-        F: Future<Output = Result<(), IndexError>>,
+        F: Future<Output = Result<R, IndexError>>,
     {
         let mut pause = self.first_pause;
         let mut attempt = 1;

@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod archives;
+mod faults;
 mod foreign;
 mod journey;
-mod kill;
+mod removal;
 mod site;
+mod trial;

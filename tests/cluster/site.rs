@@ -20,6 +20,10 @@ use serde_json::Value;
 /// What a busy machine may need for anything here.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// After so long without a word a role counts as dead. The broker lets who joins again wait for three
+/// seconds, and that has to be less.
+pub(crate) const SESSION: Duration = Duration::from_secs(5);
+
 /// Partitions of every topic.
 const PARTITIONS: i32 = 3;
 
@@ -42,9 +46,10 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let vectors = VectorServer::start(&[]);
         let settings = format!(
-            "[kafka]\nbrokers = \"{}\"\npartitions = {PARTITIONS}\nsession_timeout_s = 6.0\n\
+            "[kafka]\nbrokers = \"{}\"\npartitions = {PARTITIONS}\nsession_timeout_s = {}\n\
              [qdrant]\nurl = \"{}\"\n[live]\ngate = false\ndecode = \"all\"\n",
             broker.address(),
+            SESSION.as_secs_f64(),
             vectors.url()
         );
         fs_err::write(folder.path().join("site.toml"), settings).unwrap();
@@ -76,11 +81,26 @@ impl Site {
 
     /// Starts a role under a name, and does not wait for it.
     pub(crate) fn start(&mut self, name: &'static str, role: &str) {
+        self.launch(name, role, name, &[]);
+    }
+
+    /// The same, in the data directory of `data`.
+    pub(crate) fn start_in(&mut self, name: &'static str, role: &str, data: &str) {
+        self.launch(name, role, data, &[]);
+    }
+
+    /// The same, with more on its command line.
+    pub(crate) fn start_with(&mut self, name: &'static str, role: &str, args: &[&str]) {
+        self.launch(name, role, name, args);
+    }
+
+    fn launch(&mut self, name: &'static str, role: &str, data: &str, args: &[&str]) {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut log = fs_err::OpenOptions::new();
         let log = log.create(true).append(true).open(self.path(&format!("{name}.log")));
         let process = self
-            .command(name, &["run", role, "-v", "--set", &format!("metrics.listen={free}")])
+            .command(data, &["run", role, "-v", "--set", &format!("metrics.listen={free}")])
+            .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.unwrap().into_file())
@@ -108,6 +128,23 @@ impl Site {
         })
     }
 
+    /// A figure that a role tells Prometheus, of all its labels together.
+    pub(crate) fn metric(&self, name: &str, metric: &str) -> f64 {
+        let metrics = self.metrics(name);
+        let lines = metrics.lines().filter(|line| line.starts_with(metric));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// A role's process.
+    pub(crate) fn pid(&self, name: &str) -> u32 {
+        self.roles[name].process.id()
+    }
+
+    /// All that a role said.
+    pub(crate) fn said(&self, name: &str) -> String {
+        fs_err::read_to_string(self.path(&format!("{name}.log"))).unwrap()
+    }
+
     /// Ends a role at once, as a crash would.
     pub(crate) fn kill(&mut self, name: &str) {
         let mut role = self.roles.remove(name).unwrap();
@@ -118,8 +155,7 @@ impl Site {
     /// Ends a role politely, and expects it to end well.
     pub(crate) fn stop(&mut self, name: &str) {
         let mut role = self.roles.remove(name).unwrap();
-        let pid = role.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        signal(role.process.id(), "-TERM");
         let began = Instant::now();
         let ended = until(&format!("{name} ends"), || role.process.try_wait().unwrap());
         assert!(ended.success(), "{name} ended with {ended}\n{}", self.told());
@@ -144,7 +180,7 @@ impl Site {
             brokers: self.broker.address(),
             security: KafkaSecurity::default(),
             delivery_timeout: Duration::from_secs(20),
-            session_timeout: Duration::from_secs(6),
+            session_timeout: SESSION,
             fetched_kib: 8192,
         }
     }
@@ -219,6 +255,11 @@ impl Drop for Site {
             drop(role.process.wait());
         }
     }
+}
+
+/// Sends a process a signal.
+pub(crate) fn signal(pid: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 
 /// Asks again until there is an answer.

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 
 pub use kafka::{
     DeadLetter, DeadLetters, Given, KafkaError, KafkaReader, KafkaSecurity, KafkaSettings,
-    KafkaTopic, Password, RawMessage, Shares, TopicSpec, put, replay,
+    KafkaTopic, Password, RawMessage, Shares, TopicSpec, make_topic, put, put_all, replay,
 };
 pub use memory::MemoryTopic;
 pub use message::TopicMessage;

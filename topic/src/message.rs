@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use footage_clip::{ClipRecord, CoverageRecord, RunRecord, SourceId, SourceRecord, WireError};
+use footage_clip::{
+    ClipRecord, CoverageRecord, RemovalRecord, RunRecord, SourceId, SourceRecord, WireError,
+};
 
 use crate::RawMessage;
 use crate::kafka::KIND;
@@ -18,6 +20,8 @@ pub enum TopicMessage {
     Source(SourceRecord),
     /// A stretch of a camera's timeline that began: published before its first clip.
     Run(RunRecord),
+    /// Clips that are to go, of all that came before.
+    Removal(RemovalRecord),
 }
 
 impl TopicMessage {
@@ -28,6 +32,7 @@ impl TopicMessage {
             Self::Coverage(coverage) => &coverage.source_id,
             Self::Source(source) => &source.source_id,
             Self::Run(run) => &run.source_id,
+            Self::Removal(removal) => &removal.source_id,
         }
     }
 }
@@ -53,6 +58,7 @@ impl fmt::Display for TopicMessage {
             Self::Run(run) => {
                 write!(f, "the run of source `{}` from {} ns", run.source_id, run.start_ns)
             }
+            Self::Removal(removal) => write!(f, "the removal of source `{}`", removal.source_id),
         }
     }
 }
@@ -78,5 +84,11 @@ impl From<SourceRecord> for TopicMessage {
 impl From<RunRecord> for TopicMessage {
     fn from(run: RunRecord) -> Self {
         Self::Run(run)
+    }
+}
+
+impl From<RemovalRecord> for TopicMessage {
+    fn from(removal: RemovalRecord) -> Self {
+        Self::Removal(removal)
     }
 }

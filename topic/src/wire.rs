@@ -36,6 +36,7 @@ impl TopicMessage {
             Self::Coverage(_) => "coverage",
             Self::Source(_) => "source",
             Self::Run(_) => "run",
+            Self::Removal(_) => "removal",
         }
     }
 
@@ -46,6 +47,7 @@ impl TopicMessage {
             Self::Coverage(record) => written(record),
             Self::Source(record) => written(record),
             Self::Run(record) => written(record),
+            Self::Removal(record) => written(record),
         }
     }
 
@@ -56,6 +58,7 @@ impl TopicMessage {
             Some("coverage") => read(bytes).map(Self::Coverage),
             Some("source") => read(bytes).map(Self::Source),
             Some("run") => read(bytes).map(Self::Run),
+            Some("removal") => read(bytes).map(Self::Removal),
             Some(other) => {
                 use serde::de::Error as _;
                 let unknown = format!("`{other}` is no kind of message");
@@ -86,11 +89,11 @@ fn read<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, WireError> {
 
 #[cfg(test)]
 mod tests {
-    use footage_clip::{ClipState, CoverageRecord, LostReason, RunRecord};
+    use footage_clip::{ClipState, CoverageRecord, LostReason, RemovalRecord, RunRecord};
 
     use super::*;
 
-    fn messages() -> [TopicMessage; 3] {
+    fn messages() -> [TopicMessage; 5] {
         let source_id = SourceId::try_new("gate").unwrap();
         let coverage = |state| -> TopicMessage {
             let span = Span::new(1, u64::MAX - 1);
@@ -100,7 +103,17 @@ mod tests {
             r#"{"source_id":"gate","start_ns":5,"cause":"started","utc":{"unix_ns":7,"clock":"arrival","uncertainty_ms":1}}"#,
         )
         .unwrap();
-        [coverage(ClipState::Gated), coverage(ClipState::Lost(LostReason::Overload)), run.into()]
+        let removal = |before_ns| -> TopicMessage {
+            let source_id = source_id.clone();
+            RemovalRecord { source_id, before_ns, asked_unix_ns: u64::MAX - 1 }.into()
+        };
+        [
+            coverage(ClipState::Gated),
+            coverage(ClipState::Lost(LostReason::Overload)),
+            run.into(),
+            removal(None),
+            removal(Some(u64::MAX - 2)),
+        ]
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use footage_clip::{ClipState, CoverageRecord, RunRecord, SourceRecord};
+use footage_clip::{ClipState, CoverageRecord, RemovalRecord, RunRecord, SourceRecord};
 use footage_index::{Ledger, LedgerError};
 use footage_topic::{KafkaReader, KafkaSettings, RawMessage, TopicMessage};
 use tokio::sync::watch;
@@ -24,7 +25,12 @@ pub(super) struct Mirror {
     ledger: Ledger,
     folder: PathBuf,
     indexed: watch::Sender<u64>,
+    /// Does what else is to be done where something was removed. Called again after a crash.
+    on_removal: OnRemoval,
 }
+
+/// Hears of removals, where blocking is allowed.
+pub(super) type OnRemoval = Arc<dyn Fn(&RemovalRecord) + Send + Sync>;
 
 impl Mirror {
     /// Opens the ledger in `folder`, and the topic where the ledger left off.
@@ -35,7 +41,13 @@ impl Mirror {
         )?;
         let from = read_positions(folder)?;
         let reader = KafkaReader::open(kafka, topic, &from).await?;
-        Ok(Self { reader, ledger, folder: folder.to_owned(), indexed: watch::Sender::new(0) })
+        let (folder, indexed) = (folder.to_owned(), watch::Sender::new(0));
+        Ok(Self { reader, ledger, folder, indexed, on_removal: Arc::new(|_| ()) })
+    }
+
+    /// With something to do where something was removed.
+    pub(super) fn with_removals(self, on_removal: OnRemoval) -> Self {
+        Self { on_removal, ..self }
     }
 
     /// The ledger.
@@ -70,6 +82,7 @@ impl Mirror {
         let deadline = Instant::now() + BATCH.1;
         let mut messages = 1;
         while messages < BATCH.0
+            && batch.removal.is_none()
             && let Ok(message) = timeout_at(deadline, self.reader.next()).await
         {
             batch.add(&message);
@@ -78,6 +91,7 @@ impl Mirror {
         let is_indexed = |clip: &&CoverageRecord| clip.state == ClipState::Indexed;
         let indexed = batch.coverage.iter().filter(is_indexed).count() as u64;
         let (ledger, folder) = (self.ledger.clone(), self.folder.clone());
+        let on_removal = self.on_removal.clone();
         let positions = self.reader.positions().clone();
         let entered = tokio::task::spawn_blocking(move || -> Result<()> {
             ledger.enter_runs(&batch.runs)?;
@@ -96,6 +110,10 @@ impl Mirror {
                 }
                 entered => entered?,
             }
+            if let Some(removal) = &batch.removal {
+                ledger.forget(&removal.source_id, removal.before_ns)?;
+                on_removal(removal);
+            }
             // After the entries: what is entered again is no harm, what is skipped would be.
             write_positions(&folder, &positions)
         });
@@ -110,6 +128,8 @@ struct Batch {
     sources: Vec<SourceRecord>,
     runs: Vec<RunRecord>,
     coverage: Vec<CoverageRecord>,
+    /// The last of them, where it is one: what comes after it is not meant.
+    removal: Option<RemovalRecord>,
 }
 
 impl Batch {
@@ -118,6 +138,7 @@ impl Batch {
             Ok(TopicMessage::Source(source)) => self.sources.push(source),
             Ok(TopicMessage::Run(run)) => self.runs.push(run),
             Ok(TopicMessage::Coverage(coverage)) => self.coverage.push(coverage),
+            Ok(TopicMessage::Removal(removal)) => self.removal = Some(removal),
             Ok(TopicMessage::Clip(_)) => {
                 tracing::warn!(
                     partition = raw.partition,

@@ -12,22 +12,29 @@
 mod definitions;
 mod health;
 mod indexing;
+mod jobs;
+mod letting_go;
 mod mirror;
 mod pipeline;
 mod search;
+mod sources;
+mod submit;
+mod work;
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use footage_index::Collection;
 use footage_model::Model;
-use footage_topic::{DeadLetters, KafkaSettings, KafkaTopic};
+use footage_topic::{DeadLetters, KafkaSettings, KafkaTopic, make_topic};
 
-pub(crate) use self::definitions::{announce, withdraw};
+pub(crate) use self::definitions::{Wanted, announce, tell};
 pub(crate) use self::indexing::run as run_indexer;
 use self::mirror::Mirror;
 pub(crate) use self::pipeline::run as run_pipeline;
 pub(crate) use self::search::run as run_search;
+pub(crate) use self::sources::{coverage, sources};
+pub(crate) use self::submit::submit;
 use crate::compose::{House, model_ref};
 
 /// What every role has.
@@ -69,11 +76,15 @@ impl Cluster {
 
     /// A ledger of what the topic of coverage says.
     async fn mirror(&self) -> Result<Mirror> {
-        // Makes the topic where there is none.
-        drop(self.coverage().await?);
-        let topic = self.house.settings.cluster.coverage().name;
+        self.mirror_in("").await
+    }
+
+    /// The same, in a folder of this name.
+    async fn mirror_in(&self, name: &str) -> Result<Mirror> {
+        let topic = self.house.settings.cluster.coverage();
+        make_topic(&self.kafka, &topic).await?;
         let fingerprint = self.model.fingerprint();
-        let folder = self.house.settings.data_dir.join("cluster").join(fingerprint.as_str());
-        Mirror::open(&self.kafka, &topic, &folder).await
+        let folder = self.house.settings.data_dir.join("cluster").join(name);
+        Mirror::open(&self.kafka, &topic.name, &folder.join(fingerprint.as_str())).await
     }
 }

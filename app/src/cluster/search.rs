@@ -12,8 +12,9 @@ use footage_index::{IndexError, ServerIndex};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::Cluster;
 use super::health::{self, Gauge, Role};
+use super::sources::{Board, listed};
+use super::{Cluster, definitions};
 use crate::compose::{House, Store};
 use crate::instance::server::{Failed, MOST_BYTES, Said, on_socket, stopped};
 use crate::outcome::Outcome;
@@ -21,7 +22,7 @@ use crate::requests::Desk;
 use crate::requests::coverage::{CoverageReply, CoverageRequest};
 use crate::requests::found::SearchReply;
 use crate::requests::search::SearchRequest;
-use crate::requests::sources::{SourcesReply, States};
+use crate::requests::sources::SourcesReply;
 
 /// How often an index that is not there yet is looked for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -55,7 +56,9 @@ pub(crate) async fn run(house: &House, mut stop: watch::Receiver<bool>) -> Resul
     let indexed = mirror.indexed();
     let store = Arc::new(Store { index, ledger });
     let desk = Desk { house: cluster.house.clone(), model: cluster.model.clone(), store };
-    let answering = Answering { desk, counts: counts.clone() };
+    let board = Board::default();
+    let definitions = definitions::reader(house).await?;
+    let answering = Answering { desk, board: board.clone(), counts: counts.clone() };
     let routes = routes(answering);
     let listener = match settings.cluster.listen {
         Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
@@ -77,6 +80,7 @@ pub(crate) async fn run(house: &House, mut stop: watch::Receiver<bool>) -> Resul
     counts.indexed.set(indexed).ok();
     tokio::select! {
         ended = mirror.follow() => ended.map(|()| Outcome::Done),
+        () = board.follow(definitions) => Ok(Outcome::Done),
         answered = async {
             tokio::try_join!(on_port, on_socket(&settings.data_dir, routes.clone(), stop.clone()))
         } => answered.map(|_| Outcome::Done),
@@ -86,6 +90,7 @@ pub(crate) async fn run(house: &House, mut stop: watch::Receiver<bool>) -> Resul
 #[derive(Clone)]
 struct Answering {
     desk: Desk<ServerIndex>,
+    board: Board,
     counts: Arc<Counts>,
 }
 
@@ -118,8 +123,7 @@ async fn coverage(
 }
 
 async fn sources(State(answering): State<Answering>) -> Result<Json<SourcesReply>, Failed> {
-    // Who watches them is another process.
-    Ok(Json(SourcesReply::of(&answering.desk.store, &States::default()).await?))
+    Ok(Json(listed(&answering.desk.store, &answering.board.wanted()).await?))
 }
 
 /// What monitors are told.

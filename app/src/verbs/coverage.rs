@@ -5,6 +5,7 @@ use std::io::{Write as _, stdout};
 use anyhow::Result;
 use footage_clip::{Clock, SourceKind};
 
+use crate::cluster;
 use crate::compose::House;
 use crate::instance::Instance;
 use crate::outcome::Outcome;
@@ -62,6 +63,7 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     };
     let reply = match Instance::running(&house.settings.data_dir).await? {
         Some(instance) => instance.coverage(&request).await?,
+        None if house.settings.cluster.has_kafka() => cluster::coverage(house, request).await?,
         None => request.answer(&house.open_existing_store().await?).await?,
     };
     let mut out = stdout().lock();

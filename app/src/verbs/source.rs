@@ -129,6 +129,9 @@ async fn all(house: &House) -> Result<Vec<ListedSource>> {
     if let Some(instance) = Instance::running(data_dir).await? {
         return Ok(instance.sources().await?.sources);
     }
+    if house.settings.cluster.has_kafka() {
+        return Ok(cluster::sources(house).await?.sources);
+    }
     let stated = SourceList::read(house.layers.sources(), data_dir)?;
     let states: States = stated.idle();
     if !states.is_empty() && !house.is_indexed()? {
@@ -277,19 +280,19 @@ fn list(listed: &[ListedSource], json: bool) -> Result<Outcome> {
 }
 
 async fn remove(wanted: &[String], yes: bool, house: &House) -> Result<Outcome> {
-    if house.settings.cluster.has_kafka() {
-        for name in wanted {
-            let id = named(name)?;
-            cluster::withdraw(house, &id).await?;
-            writeln!(stdout(), "told the cluster to watch {id} no more; its clips stay")?;
-        }
-        return Ok(Outcome::Done);
-    }
     let listed = all(house).await?;
     let wanted: Vec<Named> = wanted.iter().map(|given| Named::here(given)).collect();
     let meant = meant(&wanted, &listed)?;
     if !yes && !confirmed(&meant)? {
         writeln!(stdout(), "nothing was removed")?;
+        return Ok(Outcome::Done);
+    }
+    if house.settings.cluster.has_kafka() {
+        for source in meant {
+            cluster::tell(house, &source.source_id, &cluster::Wanted::Removed).await?;
+            let name = escaped(&source.name);
+            writeln!(stdout(), "told the cluster to remove {name}: pipelines and indexers do so")?;
+        }
         return Ok(Outcome::Done);
     }
     let sources = meant.iter().map(|source| source.source_id.clone()).collect();

@@ -21,7 +21,7 @@ use footage_topic::{MemoryTopic, Topic};
 use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use self::reconcile::reconcile;
-pub(crate) use self::retention::retain;
+pub(crate) use self::retention::{Recordings, policy, retain};
 pub(crate) use self::searchable::Searchable;
 use self::timeline::LedgerTimeline;
 use crate::compose::{House, model_ref};

@@ -22,8 +22,8 @@ const DAY_S: f64 = 86_400.0;
 const GIB: f64 = (1u64 << 30) as f64;
 
 /// Recordings under the data directory.
-struct Recordings {
-    data_dir: PathBuf,
+pub(crate) struct Recordings {
+    pub data_dir: PathBuf,
 }
 
 /// Keeps every live source within what it is to keep, until `ended`.
@@ -59,7 +59,8 @@ pub(crate) async fn retain(
     }
 }
 
-fn policy(source: &SourceDefinition, house: &House) -> RetentionPolicy {
+/// What is kept of a source.
+pub(crate) fn policy(source: &SourceDefinition, house: &House) -> RetentionPolicy {
     let record = &house.settings.record;
     let days = source.keep_days.unwrap_or(record.keep_days);
     let gib = source.keep_gib.unwrap_or(record.keep_gib);

@@ -26,15 +26,21 @@ impl Ledger {
     /// taken out of the index. Returns whether anything was known of it.
     pub(crate) fn begin_removal(&self, source_id: &SourceId) -> Result<bool, LedgerError> {
         self.write("beginning a removal", |transaction| {
-            let known = transaction.open_table(SOURCES)?.remove(source_id.as_str())?.is_some();
-            let covered = forget_clips(transaction, source_id)?;
-            transaction.open_table(RUNS)?.retain_in(of_source(source_id), |_, _| false)?;
-            transaction.open_table(FILES)?.retain(|_, row| {
-                let file: Result<KnownFile, _> = serde_json::from_slice(row);
-                file.is_ok_and(|file| file.source_id != *source_id)
-            })?;
+            let was_known = forget_source(transaction, source_id)?;
             transaction.open_table(REMOVALS)?.insert(source_id.as_str(), ())?;
-            Ok(known || covered)
+            Ok(was_known)
+        })
+    }
+
+    /// Forgets a source, or those of its clips that end by `before_ns`: for a ledger beside which
+    /// there is no index to take anything out of. Doing it again changes nothing.
+    pub fn forget(&self, source_id: &SourceId, before_ns: Option<u64>) -> Result<(), LedgerError> {
+        self.write("forgetting", |transaction| {
+            match before_ns {
+                None => drop(forget_source(transaction, source_id)?),
+                Some(before_ns) => drop(close(transaction, source_id, before_ns, u64::MAX)?),
+            }
+            Ok(())
         })
     }
 
@@ -66,19 +72,9 @@ impl Ledger {
         most_clips: u64,
     ) -> Result<Option<Closing>, LedgerError> {
         self.write("beginning to close", |transaction| {
-            let Some(mut record) = super::source_of(transaction, source_id)? else {
+            let Some(before_ns) = close(transaction, source_id, before_ns, most_clips)? else {
                 return Ok(None);
             };
-            if record.retained_from_ns.is_some_and(|kept_from| before_ns <= kept_from) {
-                return Ok(None);
-            }
-            let (before_ns, held) = oldest(transaction, source_id, before_ns, most_clips)?;
-            let kept = held_after(&held, before_ns);
-            clips::change(transaction, source_id, &held, &kept)?;
-            forget_runs(transaction, source_id, before_ns)?;
-            record.retained_from_ns = record.retained_from_ns.max(Some(before_ns));
-            let row = serde_json::to_vec(&record)?;
-            transaction.open_table(SOURCES)?.insert(source_id.as_str(), row.as_slice())?;
             transaction.open_table(CLOSINGS)?.insert(source_id.as_str(), before_ns)?;
             Ok(Some(Closing { source_id: source_id.clone(), before_ns }))
         })
@@ -110,6 +106,42 @@ impl Ledger {
             rows.collect()
         })
     }
+}
+
+/// Forgets a source, its clips, runs and files. Returns whether anything was known of it.
+fn forget_source(transaction: &WriteTransaction, source_id: &SourceId) -> Result<bool, Cause> {
+    let was_known = transaction.open_table(SOURCES)?.remove(source_id.as_str())?.is_some();
+    let was_covered = forget_clips(transaction, source_id)?;
+    transaction.open_table(RUNS)?.retain_in(of_source(source_id), |_, _| false)?;
+    transaction.open_table(FILES)?.retain(|_, row| {
+        let file: Result<KnownFile, _> = serde_json::from_slice(row);
+        file.is_ok_and(|file| file.source_id != *source_id)
+    })?;
+    Ok(was_known || was_covered)
+}
+
+/// Forgets what of a source ends by `before_ns`, about `most_clips` clips at most. Returns how far it
+/// went; none where there is no such source, or where that was done before.
+fn close(
+    transaction: &WriteTransaction,
+    source_id: &SourceId,
+    before_ns: u64,
+    most_clips: u64,
+) -> Result<Option<u64>, Cause> {
+    let Some(mut record) = super::source_of(transaction, source_id)? else {
+        return Ok(None);
+    };
+    if record.retained_from_ns.is_some_and(|kept_from| before_ns <= kept_from) {
+        return Ok(None);
+    }
+    let (before_ns, held) = oldest(transaction, source_id, before_ns, most_clips)?;
+    let kept = held_after(&held, before_ns);
+    clips::change(transaction, source_id, &held, &kept)?;
+    forget_runs(transaction, source_id, before_ns)?;
+    record.retained_from_ns = record.retained_from_ns.max(Some(before_ns));
+    let row = serde_json::to_vec(&record)?;
+    transaction.open_table(SOURCES)?.insert(source_id.as_str(), row.as_slice())?;
+    Ok(Some(before_ns))
 }
 
 /// Forgets all clips of a source. Returns whether there were any, or time without them.

@@ -70,10 +70,27 @@ fn of_sources(sources: &[SourceId]) -> Condition {
     Condition::matches(SOURCE, any)
 }
 
-/// Accepts every clip of a source that ends by `end_ns`, and perhaps some that end up to 2 us later.
-pub(super) fn ending_by(source_id: &SourceId, end_ns: u64) -> ServerFilter {
-    let by = Range { lte: Some(end_ns.saturating_add(1024) as f64), ..Range::default() };
-    ServerFilter::must([of_sources(std::slice::from_ref(source_id)), Condition::range(END, by)])
+/// The server compares as `f64`, which nanoseconds since 1970 are rounded to by 128 at most: what is
+/// farther than this from a bound is surely on its side of it.
+const SURELY_NS: u64 = 1024;
+
+/// Accepts clips of a source that end by `end_ns`, all but those that end in the last microsecond
+/// before it.
+pub(super) fn ending_well_before(source_id: &SourceId, end_ns: u64) -> ServerFilter {
+    let before = end_ns.saturating_sub(SURELY_NS) as f64;
+    ending(source_id, Range { lt: Some(before), ..Range::default() })
+}
+
+/// Accepts the other clips of a source that end by `end_ns`, and perhaps some that end a little later.
+pub(super) fn ending_about(source_id: &SourceId, end_ns: u64) -> ServerFilter {
+    let from = end_ns.saturating_sub(SURELY_NS) as f64;
+    let to = end_ns.saturating_add(SURELY_NS) as f64;
+    ending(source_id, Range { gte: Some(from), lte: Some(to), ..Range::default() })
+}
+
+fn ending(source_id: &SourceId, within: Range) -> ServerFilter {
+    let of_it = of_sources(std::slice::from_ref(source_id));
+    ServerFilter::must([of_it, Condition::range(END, within)])
 }
 
 /// A filter in the server's terms; none where it accepts everything.

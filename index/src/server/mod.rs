@@ -129,7 +129,11 @@ impl ServerIndex {
         Ok(index)
     }
 
-    fn connected(settings: &ServerSettings, collection: &Collection) -> Result<Self, IndexError> {
+    /// Looks at nothing yet, also not whether there is such a server: the first call does.
+    pub fn connected(
+        settings: &ServerSettings,
+        collection: &Collection,
+    ) -> Result<Self, IndexError> {
         let at = PathBuf::from(&settings.url);
         let key = settings.api_key.as_ref().map(|key| key.0.clone());
         let client = Qdrant::from_url(&settings.url)
@@ -170,6 +174,22 @@ impl ServerIndex {
         let counted =
             retried("counting clips", &self.at, || self.client.count(request.clone())).await?;
         Ok(counted.result.map_or(0, |result| result.count))
+    }
+
+    /// Removes what a filter accepts, which the payload indexes find: no other clip is looked at, and
+    /// none travels. Returns how many there were.
+    async fn remove_all(
+        &self,
+        doing: &'static str,
+        filter: qdrant_client::qdrant::Filter,
+    ) -> Result<u64, IndexError> {
+        let removed = self.count_of(Some(filter.clone())).await?;
+        if removed > 0 {
+            let request = DeletePointsBuilder::new(&self.name).points(filter).wait(true).build();
+            let delete = || self.client.delete_points(request.clone());
+            retried(doing, &self.at, delete).await?;
+        }
+        Ok(removed)
     }
 
     /// A page of the points that a filter accepts, by id from `from` on, and where the next begins.
@@ -221,25 +241,22 @@ impl KeepClips for ServerIndex {
     async fn remove_source(&self, source_id: &SourceId) -> Result<u64, IndexError> {
         let filter = Filter::of_source(source_id.clone());
         let Some(filter) = convert::to_filter(&filter) else { return Ok(0) };
-        let removed = self.count_of(Some(filter.clone())).await?;
-        let request = DeletePointsBuilder::new(&self.name).points(filter).wait(true).build();
-        let delete = || self.client.delete_points(request.clone());
-        retried("removing a source", &self.at, delete).await?;
-        Ok(removed)
+        self.remove_all("removing a source", filter).await
     }
 
     async fn remove_before(&self, source_id: &SourceId, end_ns: u64) -> Result<u64, IndexError> {
         let doing = "removing old clips";
-        let mut removed = 0;
+        let old = convert::ending_well_before(source_id, end_ns);
+        let mut removed = self.remove_all(doing, old).await?;
+        // Of the few that end just there each one is looked at.
         let mut from = None;
         loop {
-            let filter = convert::ending_by(source_id, end_ns);
+            let filter = convert::ending_about(source_id, end_ns);
             let page = self.page(doing, filter, from, MOST_AT_ONCE, vec![END.to_owned()]).await?;
             let mut ids = Vec::with_capacity(page.result.len());
             for point in page.result {
                 let fields = convert::fields(point.payload);
                 let ends = payload::to_end(Some(&fields)).map_err(|cause| self.damaged(cause))?;
-                // The server compares as `f64`, which is coarser than nanoseconds since 1970.
                 if ends <= end_ns {
                     ids.extend(point.id);
                 }

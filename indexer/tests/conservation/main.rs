@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
 
 mod faulty;
+mod removal;
 mod retention;
 
 use std::collections::{BTreeMap, BTreeSet};

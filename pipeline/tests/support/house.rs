@@ -254,6 +254,7 @@ impl Told {
             TopicMessage::Coverage(coverage) => format!("{coverage:?}"),
             TopicMessage::Run(run) => format!("{run:?}"),
             TopicMessage::Source(source) => format!("{}", source.source_id),
+            TopicMessage::Removal(removal) => format!("{removal:?}"),
         };
         told.iter().map(line).collect()
     }

@@ -27,7 +27,7 @@ pub struct TopicSpec {
 }
 
 /// Makes a topic, or checks the one that is there.
-pub(super) async fn ensure(settings: &KafkaSettings, spec: &TopicSpec) -> Result<(), KafkaError> {
+pub async fn make_topic(settings: &KafkaSettings, spec: &TopicSpec) -> Result<(), KafkaError> {
     const DOING: &str = "making a topic";
     let admin = connect::admin(settings)?;
     let retention = spec.retention.map_or("-1".to_owned(), |kept| kept.as_millis().to_string());

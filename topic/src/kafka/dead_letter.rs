@@ -54,7 +54,7 @@ impl DeadLetters {
         spec: &TopicSpec,
         origin: &str,
     ) -> Result<Self, KafkaError> {
-        admin::ensure(settings, spec).await?;
+        admin::make_topic(settings, spec).await?;
         let producer = connect::producer(settings)?;
         Ok(Self { topic: spec.name.clone(), origin: origin.to_owned(), producer })
     }

@@ -41,13 +41,13 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinHandle;
 
-pub use self::admin::TopicSpec;
+pub use self::admin::{TopicSpec, make_topic};
 use self::connect::Told;
 pub use self::dead_letter::{DeadLetter, DeadLetters, replay};
 use self::follower::KafkaFollower;
 pub use self::reader::{KafkaReader, RawMessage};
 pub use self::settings::{KafkaError, KafkaSecurity, KafkaSettings, Password};
-pub use self::shares::{Given, Shares, put};
+pub use self::shares::{Given, Shares, put, put_all};
 use crate::{Follow, FollowError, PublishError, Topic, TopicMessage};
 
 /// The header that names a message's kind.
@@ -93,7 +93,7 @@ impl KafkaTopic {
         capacity: NonZeroUsize,
         dead_letters: Option<DeadLetters>,
     ) -> Result<Self, KafkaError> {
-        admin::ensure(settings, spec).await?;
+        admin::make_topic(settings, spec).await?;
         let producer = connect::producer(settings)?;
         let shared = Shared {
             settings: settings.clone(),

@@ -41,7 +41,7 @@ impl Shares {
         topic: &TopicSpec,
         group: &str,
     ) -> Result<Self, KafkaError> {
-        admin::ensure(settings, topic).await?;
+        admin::make_topic(settings, topic).await?;
         let context = Group::default();
         let consumer = connect::member(settings, group, context.clone())?;
         let joined = consumer.subscribe(&[&topic.name]);
@@ -104,15 +104,27 @@ pub async fn put(
     key: &str,
     payload: Option<&[u8]>,
 ) -> Result<(), KafkaError> {
-    admin::ensure(settings, topic).await?;
+    put_all(settings, topic, &[(key, payload)]).await
+}
+
+/// Puts the newest messages of several keys, one after the other.
+pub async fn put_all(
+    settings: &KafkaSettings,
+    topic: &TopicSpec,
+    messages: &[(&str, Option<&[u8]>)],
+) -> Result<(), KafkaError> {
+    admin::make_topic(settings, topic).await?;
     let producer = connect::producer(settings)?;
-    let record: FutureRecord<'_, str, [u8]> = FutureRecord::to(&topic.name).key(key);
-    let record = match payload {
-        Some(payload) => record.payload(payload),
-        None => record,
-    };
-    let sent = producer.send(record, Timeout::Never).await;
-    sent.map(drop).map_err(|(error, _)| KafkaError::of("publishing", error))
+    for (key, payload) in messages {
+        let record: FutureRecord<'_, str, [u8]> = FutureRecord::to(&topic.name).key(key);
+        let record = match payload {
+            Some(payload) => record.payload(payload),
+            None => record,
+        };
+        let sent = producer.send(record, Timeout::Never).await;
+        sent.map_err(|(error, _)| KafkaError::of("publishing", error))?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Shares {

@@ -12,8 +12,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 
 use super::called;
-use super::earlier::{Earlier, Remembered};
 use super::report::{line, line_of};
+use crate::earlier::{Earlier, Remembered};
 use crate::terminal::{counted, roughly};
 
 /// How often the bar is drawn.

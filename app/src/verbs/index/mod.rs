@@ -1,27 +1,29 @@
 //! `footage index`: files to moments that can be searched.
 
 mod board;
-mod earlier;
 mod report;
 
-use std::io::{Write as _, stderr};
+use std::io::{Write as _, stderr, stdout};
 use std::path::PathBuf;
 use std::process::exit;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use footage_index::{EmbeddedIndex, IndexError, remove_source};
 use footage_indexer::Indexer;
 use footage_model::Model;
-use footage_pipeline::{Cancel, Discovered, FileOutcome, FileProblem, IdentifyError, discover};
+use footage_pipeline::{
+    Cancel, Discovered, FileOutcome, FileProblem, FileSource, IdentifyError, discover,
+};
 use footage_topic::{MemoryTopic, Topic};
 
 use self::board::Board;
-use self::earlier::Remembered;
 use self::report::{Report, Totals};
 use crate::cli::Stated;
+use crate::cluster;
 use crate::compose::{House, Store};
+use crate::earlier::Remembered;
 use crate::outcome::{Outcome, in_one_line};
 use crate::terminal::{counted, escaped};
 
@@ -29,7 +31,8 @@ use crate::terminal::{counted, escaped};
 ///
 /// Takes files, directories (with everything below them) and patterns, in any container and codec
 /// that `GStreamer` plays. What is indexed already is skipped, also under another name. After Ctrl-C,
-/// or a crash, the same command goes on where it stopped.
+/// or a crash, the same command goes on where it stopped. With `kafka.brokers` stated, the pipelines of
+/// the cluster do the work.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -61,6 +64,12 @@ impl Args {
 #[tokio::main]
 pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     let cancel = stopped_by_signals()?;
+    let is_cluster = house.settings.cluster.has_kafka();
+    ensure!(
+        !is_cluster || (args.decode.is_none() && !args.force),
+        "--decode and --force are for one machine: in a cluster, how files are read is set where \
+         pipelines run"
+    );
     let found = discover(&args.paths);
     let mut report = Report::default();
     for error in &found.errors {
@@ -70,6 +79,9 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
         bail!("there is nothing to index");
     }
     Report::skipped(&found.skipped);
+    if is_cluster {
+        return submitted(house, found.files, &cancel, report).await;
+    }
     let model = Arc::new(house.open_model()?);
     let store = house.open_store(&model).await?;
     store.index.optimize_in_background().await?;
@@ -80,6 +92,25 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     let totals = ended?;
     closed?;
     report.summary(&totals);
+    Ok(report.outcome(cancel.is_cancelled()))
+}
+
+/// Tells the cluster of files, which its pipelines then index.
+async fn submitted(
+    house: &House,
+    files: Vec<FileSource>,
+    cancel: &Cancel,
+    mut report: Report,
+) -> Result<Outcome> {
+    let told = cluster::submit(house, files, cancel).await?;
+    for why in &told.unreadable {
+        report.unusable(why);
+    }
+    let files = counted(told.files as u64, "file");
+    writeln!(
+        stdout(),
+        "told the cluster of {files}: `footage source list` shows how far they are"
+    )?;
     Ok(report.outcome(cancel.is_cancelled()))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use footage_pipeline::{ClipCounts, DecodeError, DecodeMode, Ended, FileOutcome, FileProblem};
 
 use super::called;
-use super::earlier::Earlier;
+use crate::earlier::Earlier;
 use crate::outcome::Outcome;
 use crate::terminal::{counted, duration, escaped};
 

@@ -9,7 +9,7 @@ use footage_pipeline::{EarlierWork, Ended, Event, FileOutcome, Known, News};
 use tokio::task::JoinHandle;
 
 /// The ledger as the pipeline asks it, and as it learns which file is which source.
-pub(super) struct Remembered {
+pub(crate) struct Remembered {
     ledger: Ledger,
     /// Whether files are to be read even where they are known.
     force: bool,
@@ -18,20 +18,20 @@ pub(super) struct Remembered {
 
 /// What earlier runs have to do with a file.
 #[derive(Debug, Default)]
-pub(super) struct Earlier {
+pub(crate) struct Earlier {
     /// What went wrong with it, where it was read by then.
-    pub(super) failure: Option<String>,
+    pub(crate) failure: Option<String>,
     /// The source that was at its path, with other content.
-    pub(super) replaced: Option<SourceId>,
+    pub(crate) replaced: Option<SourceId>,
 }
 
 impl Remembered {
-    pub(super) fn new(ledger: Ledger, force: bool) -> Self {
+    pub(crate) fn new(ledger: Ledger, force: bool) -> Self {
         Self { ledger, force, writing: Mutex::default() }
     }
 
     /// Remembers a file once it has ended, so that the next run need not read it to know it.
-    pub(super) fn hear(&self, event: &Event<'_>) {
+    pub(crate) fn hear(&self, event: &Event<'_>) {
         let News::Ended(outcome) = &event.news else { return };
         let Some(identity) = &outcome.identity else { return };
         let path = outcome.file.path().to_string_lossy().into_owned();
@@ -47,7 +47,7 @@ impl Remembered {
     }
 
     /// What earlier runs have to do with a file that has ended. Ask before [`Self::hear`].
-    pub(super) fn about(&self, outcome: &FileOutcome) -> Earlier {
+    pub(crate) fn about(&self, outcome: &FileOutcome) -> Earlier {
         Earlier { failure: self.known_failure(outcome), replaced: self.replaced(outcome) }
     }
 
@@ -67,7 +67,7 @@ impl Remembered {
     }
 
     /// Waits until all that was heard is written.
-    pub(super) async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         let writing =
             std::mem::take(&mut *self.writing.lock().unwrap_or_else(PoisonError::into_inner));
         for task in writing {
