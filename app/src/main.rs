@@ -1,9 +1,11 @@
 //! Search video footage by typing a sentence.
 
 mod bundled;
+mod captions;
 mod cli;
 mod cluster;
 mod compose;
+mod footage;
 mod instance;
 mod logging;
 mod outcome;
