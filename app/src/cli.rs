@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::compose::House;
 use crate::outcome::Outcome;
 use crate::verbs::{
-    ask, config, coverage, dead_letter, doctor, embed, eval, index, model, run, search, source,
-    synth, watch,
+    ask, caption, config, coverage, dead_letter, doctor, embed, eval, index, model, run, search,
+    source, synth, watch,
 };
 
 const EXAMPLES: &str = "\
@@ -66,6 +66,7 @@ pub(crate) enum Verb {
     Watch(watch::Args),
     Search(search::Args),
     Ask(ask::Args),
+    Caption(caption::Args),
     Source(source::Args),
     Coverage(coverage::Args),
     Embed(embed::Args),
@@ -85,6 +86,7 @@ impl Verb {
             Self::Index(args) => args.flags(),
             Self::Search(args) => args.flags(),
             Self::Ask(args) => args.flags(),
+            Self::Caption(args) => args.flags(),
             _ => Vec::new(),
         }
     }
@@ -94,6 +96,7 @@ impl Verb {
             Self::Index(args) => index::run(&args, house),
             Self::Search(args) => search::run(&args, house),
             Self::Ask(args) => ask::run(&args, house),
+            Self::Caption(args) => caption::run(&args, house),
             Self::Source(args) => source::run(args, house),
             Self::Watch(args) => watch::run(&args, house),
             Self::Coverage(args) => coverage::run(&args, house),

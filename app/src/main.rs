@@ -1,10 +1,12 @@
 //! Search video footage by typing a sentence.
 
 mod bundled;
+mod captions;
 mod cli;
 mod cluster;
 mod compose;
 mod earlier;
+mod footage;
 mod instance;
 mod logging;
 mod outcome;

@@ -184,6 +184,18 @@ struct Heard {
     first: Option<Duration>,
 }
 
+impl Heard {
+    /// Once a part of the answer came, silence is its end, and not the silence of a busy endpoint.
+    async fn next(&self, reply: &mut Receiving) -> Result<Option<hyper::body::Bytes>, AskError> {
+        match reply.next().await {
+            Err(AskError::TimedOut { place, .. }) if self.first.is_some() => {
+                Err(AskError::BrokeOff { place })
+            }
+            next => next,
+        }
+    }
+}
+
 /// Listens to one answer.
 struct Hearing<'a> {
     endpoint: &'a Endpoint,
@@ -196,7 +208,7 @@ impl Hearing<'_> {
     async fn stream(&mut self, reply: &mut Receiving) -> Result<(), AskError> {
         let mut events = Events::default();
         let mut has_ended = false;
-        while let Some(bytes) = self.next(reply).await? {
+        while let Some(bytes) = self.heard.next(reply).await? {
             let pushed = events.push(&bytes).map_err(|_| self.nonsense(""))?;
             for data in pushed {
                 if data.trim() == "[DONE]" {
@@ -211,7 +223,7 @@ impl Hearing<'_> {
     /// An endpoint that does not stream.
     async fn whole(&mut self, reply: &mut Receiving) -> Result<(), AskError> {
         let mut body = Vec::new();
-        while let Some(bytes) = self.next(reply).await? {
+        while let Some(bytes) = self.heard.next(reply).await? {
             body.extend_from_slice(&bytes);
             if body.len() > LONGEST_ANSWER {
                 return Err(self.nonsense(""));
@@ -219,16 +231,6 @@ impl Hearing<'_> {
         }
         self.take(&String::from_utf8_lossy(&body))?;
         self.ended(true)
-    }
-
-    /// Once a part of the answer came, silence is its end, and not the silence of a busy endpoint.
-    async fn next(&self, reply: &mut Receiving) -> Result<Option<hyper::body::Bytes>, AskError> {
-        match reply.next().await {
-            Err(AskError::TimedOut { place, .. }) if self.heard.first.is_some() => {
-                Err(AskError::BrokeOff { place })
-            }
-            next => next,
-        }
     }
 
     /// Returns whether the answer ends with it.

@@ -94,6 +94,12 @@ pub enum AskError {
         /// Host and port.
         place: String,
     },
+    /// It was asked to describe, and said no word.
+    #[error("{model} was asked for a description, and what it said has no words")]
+    NoCaption {
+        /// Which model, as it calls itself.
+        model: String,
+    },
     /// The certificates of this machine cannot be read.
     #[error("no certificates to trust on this machine: install ca-certificates ({0})")]
     Certificates(String),
@@ -109,6 +115,11 @@ pub enum AskError {
 }
 
 impl AskError {
+    /// Whether it is this stretch of footage that got no answer, and another one may get one.
+    pub fn is_about_the_footage(&self) -> bool {
+        matches!(self, Self::NoCaption { .. } | Self::Picture(_) | Self::BrokeOff { .. })
+    }
+
     /// Whether the same question may be answered a little later. Only where nothing of an answer came.
     pub(crate) fn may_pass(&self) -> bool {
         match self {

@@ -2,8 +2,9 @@
 //!
 //! Who answers is either an [`Endpoint`] that speaks `OpenAI`'s protocol and sees pictures, or an
 //! [`Answerer`](footage_model::conversation::Answerer) on this machine. A [`Conversation`] keeps what
-//! was said; a question that fails is as if it had not been asked.
+//! was said; a question that fails is as if it had not been asked. [`Answering::caption`] describes.
 
+mod caption;
 mod conversation;
 mod endpoint;
 mod error;

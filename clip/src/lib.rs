@@ -3,6 +3,7 @@
 //! Everything here is a value: no I/O, no async, no `GStreamer`, no tensors. Every other room speaks
 //! in these types, so a rule that several rooms must keep is kept here, once.
 
+mod caption;
 mod coverage;
 mod cutter;
 mod embedding;
@@ -18,6 +19,7 @@ mod state;
 mod wall_clock;
 mod window;
 
+pub use caption::{Caption, NoWords};
 pub use coverage::{Coverage, CoverageSummary, Run, Stretch};
 pub use cutter::{Cut, Cutter, PartialClip, TimedFrame};
 pub use embedding::{Embedding, NoDirection};

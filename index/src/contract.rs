@@ -6,6 +6,8 @@
 #![expect(clippy::missing_panics_doc, reason = "these are assertions: a broken promise panics")]
 #![expect(clippy::unwrap_used, reason = "a failure is a broken promise")]
 
+mod captions;
+
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,6 +19,7 @@ use footage_clip::{
     UtcStart, WindowSpec,
 };
 
+pub use self::captions::*;
 use crate::{
     Collection, Filter, FindClips as _, Index, IndexError, KeepClips as _, MediaRange, MemoryIndex,
     Refusal, UtcRange, With,
@@ -40,6 +43,9 @@ macro_rules! index_contract {
             a_query_of_another_dimension_is_refused,
             a_limit_may_be_nothing_or_more_than_there_is,
             ids_come_in_pages_that_join,
+            captions_are_found_by_their_words_as_in_an_exact_index,
+            a_caption_replaces_the_one_before_and_a_clip_that_is_not_there_gets_none,
+            only_captions_that_a_filter_accepts_are_found_and_only_those_that_are_left,
             searching_goes_on_while_clips_are_kept_and_the_index_is_optimized);
     };
     (@each $make:expr; $($promise:ident),*) => {$(

@@ -2,7 +2,7 @@
 //!
 //! Clips go in through [`KeepClips`] and come out through [`FindClips`]. [`EmbeddedIndex`] keeps
 //! them in a folder, [`ServerIndex`] on a Qdrant server, [`MemoryIndex`] holds them in memory and compares every one: the yardstick.
-//! [`contract`] holds the promises that all keep. The [`Ledger`] beside an index says what became
+//! Captions are found by their words, with BM25. [`contract`] holds the promises that all keep. The [`Ledger`] beside an index says what became
 //! of every clip of every source, and marks nothing as indexed before the index has it on disk.
 //!
 //! On disk, below the data directory:
@@ -25,9 +25,12 @@ mod opening;
 mod payload;
 mod remove;
 mod server;
+mod words;
 
 use async_trait::async_trait;
-use footage_clip::{ClipId, ClipRecord, Embedding, MediaRef, ModelRef, SourceId, Span, WindowSpec};
+use footage_clip::{
+    Caption, ClipId, ClipRecord, Embedding, MediaRef, ModelRef, SourceId, Span, WindowSpec,
+};
 
 pub use collection::Collection;
 pub use embedded::{EmbeddedIndex, EmbeddedSettings, FORMAT_VERSION, Manifest};
@@ -47,7 +50,13 @@ pub trait KeepClips: Send + Sync {
     /// for certain only after [`flush`](Self::flush).
     async fn keep(&self, clips: &[ClipRecord]) -> Result<(), IndexError>;
 
-    /// Resolves once everything kept and removed before is on disk.
+    /// Puts captions to clips, in place of those they had, so that they are found by their words at
+    /// once. A clip that is not there gets none. Returns how many clips got theirs; for certain only
+    /// after [`flush`](Self::flush). A clip that is kept again comes with the caption of its record, or
+    /// without one.
+    async fn caption(&self, captions: &[(ClipId, Caption)]) -> Result<u64, IndexError>;
+
+    /// Resolves once everything kept, captioned and removed before is on disk.
     async fn flush(&self) -> Result<(), IndexError>;
 
     /// Removes every clip of a source, thumbnails included. Returns how many there were.
@@ -75,6 +84,16 @@ pub trait FindClips: Send + Sync {
         filter: &Filter,
         limit: usize,
     ) -> Result<Vec<Hit>, IndexError>;
+
+    /// The clips whose captions have a word of `words`, whatever its form: best first by BM25 over all
+    /// captions of the index, and at equal scores by id; at most `limit`. Words as common as "the" and
+    /// "is" do not count, and where there are no others nothing is found.
+    async fn find_words(
+        &self,
+        words: &str,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<WordHit>, IndexError>;
 
     /// The records of those of `ids` that are there, in the order asked.
     async fn get(&self, ids: &[ClipId], with: With) -> Result<Vec<StoredClip>, IndexError>;
@@ -108,7 +127,7 @@ pub struct Hit {
     pub source_id: SourceId,
     /// Place in the source's time.
     pub span: Span,
-    /// Cosine between query and clip, -1 to 1.
+    /// Cosine between query and clip, -1 to 1; of a [`WordHit`], its caption's BM25, above 0.
     pub score: f32,
     /// Where the footage is kept.
     pub media: Option<MediaRef>,
@@ -118,6 +137,15 @@ pub struct Hit {
     pub caption: Option<String>,
     /// The model that made the clip's embedding.
     pub model: ModelRef,
+}
+
+/// A clip found by the words of its caption.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WordHit {
+    /// The clip.
+    pub hit: Hit,
+    /// Whether its caption has every word that was asked for.
+    pub has_every_word: bool,
 }
 
 /// What [`FindClips::get`] loads beside a clip's description.

@@ -6,21 +6,23 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use async_trait::async_trait;
-use footage_clip::{ClipId, ClipRecord, Embedding, ModelRef, SourceId};
+use footage_clip::{Caption, ClipId, ClipRecord, Embedding, ModelRef, SourceId};
 
-use crate::{Collection, Filter, FindClips, Hit, IndexError, KeepClips, StoredClip, With};
+use crate::words::{self, Words};
+use crate::{Collection, Filter, FindClips, Hit, IndexError, KeepClips, StoredClip, With, WordHit};
 
 /// An exact index in memory. Clones share it.
 #[derive(Clone)]
 pub struct MemoryIndex {
     collection: Collection,
     clips: Arc<RwLock<BTreeMap<ClipId, ClipRecord>>>,
+    words: Arc<Words>,
 }
 
 impl MemoryIndex {
     /// An empty index.
     pub fn new(collection: Collection) -> Self {
-        Self { collection, clips: Arc::default() }
+        Self { collection, clips: Arc::default(), words: Arc::default() }
     }
 
     fn clips(&self) -> RwLockReadGuard<'_, BTreeMap<ClipId, ClipRecord>> {
@@ -38,6 +40,19 @@ impl KeepClips for MemoryIndex {
         self.collection.check(clips)?;
         self.change(|held| held.extend(clips.iter().map(|clip| (clip.clip_id, clip.clone()))));
         Ok(())
+    }
+
+    async fn caption(&self, captions: &[(ClipId, Caption)]) -> Result<u64, IndexError> {
+        Ok(self.change(|held| {
+            let mut captioned = 0;
+            for (id, caption) in captions {
+                if let Some(clip) = held.get_mut(id) {
+                    clip.caption = Some(caption.as_str().to_owned());
+                    captioned += 1;
+                }
+            }
+            captioned
+        }))
     }
 
     async fn flush(&self) -> Result<(), IndexError> {
@@ -89,6 +104,27 @@ impl FindClips for MemoryIndex {
         });
         let nearest = scored.into_iter().take(limit);
         Ok(nearest.map(|(score, clip)| stored(clip, With::default()).into_hit(score)).collect())
+    }
+
+    async fn find_words(
+        &self,
+        words: &str,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<WordHit>, IndexError> {
+        let clips = self.clips();
+        let captions = clips.values().filter_map(|clip| Some((clip, clip.caption.as_deref()?)));
+        let scored = self.words.scored(words, captions);
+        let hits =
+            scored.into_iter().filter(|(clip, _)| filter.accepts(&clip.source_id, &clip.span));
+        let hits = hits.map(|(clip, score)| WordHit {
+            hit: stored(clip, With::default()).into_hit(score.bm25),
+            has_every_word: score.has_every_word,
+        });
+        let mut hits: Vec<WordHit> = hits.collect();
+        words::best_first(&mut hits);
+        hits.truncate(limit);
+        Ok(hits)
     }
 
     async fn get(&self, ids: &[ClipId], with: With) -> Result<Vec<StoredClip>, IndexError> {

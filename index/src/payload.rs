@@ -14,6 +14,9 @@ use crate::filter::utc_us;
 /// The field that only [`thumbnail`](crate::FindClips::thumbnail) and `get` read.
 pub(crate) const THUMBNAIL: &str = "thumbnail";
 
+/// The field in which a clip's caption lies.
+pub(crate) const CAPTION: &str = "caption";
+
 /// The field in which a clip's source lies.
 pub(crate) const SOURCE: &str = "source_id";
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use footage_clip::{ClipId, ClipRecord, ClipState, SourceId, Span};
+use footage_clip::{Caption, ClipId, ClipRecord, ClipState, SourceId, Span};
 use footage_index::contract::{clip, collection, direction};
 use footage_index::{EmbeddedIndex, EmbeddedSettings, IndexError, KeepClips, Ledger};
 use footage_indexer::{Indexer, IndexerSettings};
@@ -44,6 +44,10 @@ impl KeepClips for Noting {
         let now = Instant::now();
         self.found.lock().unwrap().extend(clips.iter().map(|clip| (clip.clip_id, now)));
         Ok(())
+    }
+
+    async fn caption(&self, captions: &[(ClipId, Caption)]) -> Result<u64, IndexError> {
+        self.index.caption(captions).await
     }
 
     async fn flush(&self) -> Result<(), IndexError> {

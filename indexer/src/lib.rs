@@ -14,10 +14,12 @@
 //! that may pass is tried again with growing pauses; one that stays, or a full disk, ends the
 //! run with an error, and what was not committed waits in the topic.
 //!
-//! [`Retention`] takes out again what is too old, or too much.
+//! [`Retention`] takes out again what is too old, or too much. [`missing`] tells which clips are to get
+//! captions.
 
 mod accounts;
 mod batch;
+mod captions;
 mod progress;
 mod retention;
 mod retry;
@@ -35,6 +37,7 @@ use tracing::{info, warn};
 
 pub use accounts::{Accounts, Announced, Entry};
 use batch::Batch;
+pub use captions::{Described, Missing, Pace, Turn, Waiting, missing};
 pub use progress::{Progress, SourceProgress};
 pub use retention::{
     Footage, FootageError, FootagePart, NoFootage, Retained, Retention, RetentionError,

@@ -55,7 +55,7 @@ pub use recording::{
     Axis, Fragment, Fragments, Recorder, RecordingError, RecordingSettings, RecordingSpec,
     RecordingUse, SpanReader, footage_dir,
 };
-pub use reread::{KeptFootage, RereadError};
+pub use reread::{KeptFootage, Reread, RereadError};
 
 /// Should a thread have panicked holding one of these locks, the value inside is still whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

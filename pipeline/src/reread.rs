@@ -1,5 +1,6 @@
 //! Frames of footage that was indexed, decoded again for who wants to look at them.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -31,19 +32,17 @@ pub enum RereadError {
 }
 
 impl KeptFootage {
-    /// The frames of `span` in the slots `wanted` of `rate`, which ascend. In place of a slot without a
-    /// picture stands the next one that has one, once.
+    /// Begins to read stretch after stretch, all within `span`.
     ///
     /// A file is read from its begin: what lies before the span costs its decoding.
-    pub fn frames(
+    pub fn reread(
         &self,
         span: Span,
         rate: Rate,
-        wanted: &[u64],
         settings: &DecodeSettings,
         cancel: &Cancel,
-    ) -> Result<Vec<TimedFrame<RgbFrame>>, RereadError> {
-        let mut reader = match self {
+    ) -> Result<Reread, RereadError> {
+        let reader = match self {
             Self::Recording(dir) => {
                 let fragments = Fragments::open(dir);
                 let reader = SpanReader::open(&fragments, span, rate, settings, cancel)?;
@@ -54,10 +53,53 @@ impl KeptFootage {
                 Reader::File(Box::new(Decoder::open(path, &window, settings, cancel)?))
             }
         };
+        Ok(Reread { reader, rate, ahead: None })
+    }
+
+    /// The frames of one stretch; see [`Reread::frames`].
+    pub fn frames(
+        &self,
+        span: Span,
+        rate: Rate,
+        wanted: &[u64],
+        settings: &DecodeSettings,
+        cancel: &Cancel,
+    ) -> Result<Vec<TimedFrame<RgbFrame>>, RereadError> {
+        self.reread(span, rate, settings, cancel)?.frames(span, wanted)
+    }
+}
+
+/// Footage that is being read again, once, from its begin on.
+pub struct Reread {
+    reader: Reader,
+    rate: Rate,
+    /// The first frame after the last stretch.
+    ahead: Option<TimedFrame<RgbFrame>>,
+}
+
+impl fmt::Debug for Reread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reread").field("rate", &self.rate).finish_non_exhaustive()
+    }
+}
+
+impl Reread {
+    /// The frames of `span` in the slots `wanted`, which ascend. In place of a slot without a picture
+    /// stands the next one that has one, once. A later call is for a later span, which does not
+    /// overlap this one.
+    pub fn frames(
+        &mut self,
+        span: Span,
+        wanted: &[u64],
+    ) -> Result<Vec<TimedFrame<RgbFrame>>, RereadError> {
         let mut wanted = wanted.iter().copied().peekable();
         let mut frames = Vec::new();
         while wanted.peek().is_some() {
-            let frame = match reader.next_frame() {
+            let next = match self.ahead.take() {
+                Some(frame) => Ok(Some(frame)),
+                None => self.reader.next_frame(),
+            };
+            let frame = match next {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 // What came before it is footage all the same.
@@ -67,7 +109,8 @@ impl KeptFootage {
                 }
                 Err(error) => return Err(error.into()),
             };
-            if rate.slot_start_ns(frame.slot) >= span.end_ns {
+            if self.rate.slot_start_ns(frame.slot) >= span.end_ns {
+                self.ahead = Some(frame);
                 break;
             }
             let mut is_wanted = false;

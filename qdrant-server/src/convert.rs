@@ -104,6 +104,29 @@ pub(crate) fn with_vector(selector: Option<WithVectorsSelector>) -> Result<WithV
     }
 }
 
+/// A text index that scores, by way of Qdrant's public JSON form of it.
+pub(crate) fn text_index(params: &api::TextIndexParams) -> Result<serde_json::Value, Status> {
+    use api::stemming_algorithm::StemmingParams;
+
+    if params.tokenizer() != api::TokenizerType::Word || params.scoring.is_none() {
+        return Err(refuse("only text indexes of whole words that score are made here"));
+    }
+    let stemmer = params.stemmer.as_ref().and_then(|stemmer| stemmer.stemming_params.as_ref());
+    let Some(StemmingParams::Snowball(snowball)) = stemmer else {
+        return Err(refuse("only words without their endings are indexed here"));
+    };
+    let stopwords = params.stopwords.as_ref().map(|stopwords| &stopwords.languages);
+    Ok(json!({
+        "type": "text",
+        "tokenizer": "word",
+        "lowercase": params.lowercase,
+        "ascii_folding": params.ascii_folding,
+        "stopwords": { "languages": stopwords },
+        "stemmer": { "type": "snowball", "language": snowball.language },
+        "scoring": { "type": "bm25" },
+    }))
+}
+
 /// A filter, by way of Qdrant's public JSON form of it.
 pub(crate) fn filter(filter: Option<Filter>) -> Result<Option<qdrant_edge::Filter>, Status> {
     let Some(filter) = filter else { return Ok(None) };
@@ -129,10 +152,13 @@ fn condition(condition: Condition) -> Result<serde_json::Value, Status> {
         (Some(MatchValue::Keywords(any)), None, false) => {
             Ok(json!({ "key": field.key, "match": { "any": any.strings } }))
         }
+        (Some(MatchValue::Text(text)), None, false) => {
+            Ok(json!({ "key": field.key, "match": { "text": text } }))
+        }
         (None, Some(Range { lt, gt, gte, lte }), false) => {
             let range = json!({ "lt": lt, "gt": gt, "gte": gte, "lte": lte });
             Ok(json!({ "key": field.key, "range": range }))
         }
-        _ => Err(refuse("only `match any` and `range` are understood here")),
+        _ => Err(refuse("only `match any`, `match text` and `range` are understood here")),
     }
 }

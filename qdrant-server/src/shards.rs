@@ -21,13 +21,14 @@ use qdrant_client::qdrant::{
     CreateFieldIndexCollection, DeletePoints, Distance, GetCollectionInfoRequest,
     GetCollectionInfoResponse, GetPoints, GetResponse, ListAliasesRequest, ListAliasesResponse,
     PointsOperationResponse, QueryPoints, QueryResponse, RetrievedPoint, ScoredPoint, ScrollPoints,
-    ScrollResponse, UpdateResult, UpdateStatus, UpsertPoints, VectorParams, VectorsConfig,
+    ScrollResponse, SetPayloadPoints, UpdateResult, UpdateStatus, UpsertPoints, VectorParams,
+    VectorsConfig,
 };
 use qdrant_edge::{
     CountRequest, CreateIndex, DEFAULT_VECTOR_NAME, EdgeConfig, EdgeShard, EdgeVectorParams,
-    FieldIndexOperations, NamedQuery, PayloadFieldSchema, PointInsertOperations, PointOperations,
-    QueryEnum, QueryRequestBuilder, RetrieveRequest, ScoringQuery, ScrollRequest, UpdateOperation,
-    VectorInternal,
+    FieldIndexOperations, NamedQuery, Payload, PayloadFieldSchema, PayloadOps,
+    PointInsertOperations, PointOperations, QueryEnum, QueryRequestBuilder, RetrieveRequest,
+    ScoringQuery, ScrollRequest, SetPayloadOp, TextQueryBuilder, UpdateOperation, VectorInternal,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -269,6 +270,31 @@ impl Points for Shards {
         answer.give(self.change(&request.collection_name, operation).await?)
     }
 
+    async fn set_payload(
+        &self,
+        request: Request<SetPayloadPoints>,
+    ) -> Result<Response<PointsOperationResponse>, Status> {
+        let answer = self.faults.admit(&request)?;
+        let request = request.into_inner();
+        let selected = request.points_selector.and_then(|points| points.points_selector_one_of);
+        let Some(PointsSelectorOneOf::Points(list)) = selected else {
+            return Err(refuse("points are named here to be given a payload"));
+        };
+        if request.key.is_some() {
+            return Err(refuse("only whole fields are set here"));
+        }
+        let ids = list.ids.into_iter().map(|id| convert::id(Some(id)));
+        let fields = request.payload.into_iter().map(|(key, value)| (key, value.into_json()));
+        let set = PayloadOps::SetPayload(SetPayloadOp {
+            payload: Payload(fields.collect()),
+            points: Some(ids.collect::<Result<_, _>>()?),
+            filter: None,
+            key: None,
+        });
+        let operation = UpdateOperation::PayloadOperation(set);
+        answer.give(self.change(&request.collection_name, operation).await?)
+    }
+
     async fn create_field_index(
         &self,
         request: Request<CreateFieldIndexCollection>,
@@ -280,7 +306,8 @@ impl Points for Shards {
             Some(IndexParams::IntegerIndexParams(params)) => {
                 json!({ "type": "integer", "lookup": params.lookup, "range": params.range })
             }
-            _ => return Err(refuse("only keyword and integer indexes are made here")),
+            Some(IndexParams::TextIndexParams(params)) => convert::text_index(&params)?,
+            _ => return Err(refuse("only keyword, integer and text indexes are made here")),
         };
         let schema: PayloadFieldSchema = serde_json::from_value(schema).map_err(internal)?;
         let field_name = request.field_name.parse().map_err(|()| refuse("no field's name"))?;
@@ -369,22 +396,30 @@ impl Points for Shards {
     ) -> Result<Response<QueryResponse>, Status> {
         let answer = self.faults.admit(&request)?;
         let request = request.into_inner();
-        if !request.prefetch.is_empty() || request.offset.is_some() || request.using.is_some() {
+        if !request.prefetch.is_empty() || request.offset.is_some() {
             return Err(refuse("only plain queries are answered here"));
         }
-        let variant = request.query.and_then(|query| query.variant);
-        let Some(Variant::Nearest(api::VectorInput { variant: Some(Wanted::Dense(dense)) })) =
-            variant
-        else {
-            return Err(refuse("only the nearest to a dense vector are found here"));
-        };
-        let nearest = NamedQuery {
-            query: VectorInternal::Dense(dense.data),
-            using: Some(DEFAULT_VECTOR_NAME.into()),
+        let scoring = match (request.query.and_then(|query| query.variant), request.using) {
+            (
+                Some(Variant::Nearest(api::VectorInput { variant: Some(Wanted::Dense(dense)) })),
+                None,
+            ) => ScoringQuery::Vector(QueryEnum::Nearest(NamedQuery {
+                query: VectorInternal::Dense(dense.data),
+                using: Some(DEFAULT_VECTOR_NAME.into()),
+            })),
+            (Some(Variant::Text(text)), Some(field)) if text.scoring.is_none() => {
+                let field = field.parse().map_err(|()| refuse("no field's name"))?;
+                TextQueryBuilder::new(field, text.query).build()
+            }
+            _ => {
+                return Err(refuse(
+                    "only the nearest to a dense vector, and texts, are found here",
+                ));
+            }
         };
         let limit = usize::try_from(request.limit.unwrap_or(10)).map_err(refuse)?;
         let mut query = QueryRequestBuilder::new(limit)
-            .query(ScoringQuery::Vector(QueryEnum::Nearest(nearest)))
+            .query(scoring)
             .with_payload(convert::with_payload(request.with_payload, false)?);
         if let Some(filter) = convert::filter(request.filter)? {
             query = query.filter(filter);
@@ -404,7 +439,6 @@ impl Points for Shards {
     refused! {
         update_vectors: UpdatePointVectors => PointsOperationResponse,
         delete_vectors: DeletePointVectors => PointsOperationResponse,
-        set_payload: SetPayloadPoints => PointsOperationResponse,
         overwrite_payload: SetPayloadPoints => PointsOperationResponse,
         delete_payload: DeletePayloadPoints => PointsOperationResponse,
         clear_payload: ClearPayloadPoints => PointsOperationResponse,

@@ -20,11 +20,11 @@ pub struct Moment {
     pub best: ClipId,
     /// Where the best clip lies.
     pub best_span: Span,
-    /// The clips merged, in order of time, each once.
-    pub clips: Vec<ClipId>,
+    /// The clips merged, each once: where it starts in media time, and its id; in order of time.
+    pub clips: Vec<(u64, ClipId)>,
     /// Where the footage is kept.
     pub media: Option<MediaRef>,
-    /// What the best clip's caption says, where there is one.
+    /// What the best clip's caption says, or where it has none, that of another clip merged.
     pub caption: Option<String>,
 }
 
@@ -41,6 +41,26 @@ impl Moment {
             && self.span.start_ns <= hit.span.end_ns.saturating_add(gap_ns)
     }
 
+    /// Whether another moment overlaps this one or lies within `gap_ns` of it.
+    pub(crate) fn is_near(&self, other: &Self, gap_ns: u64) -> bool {
+        self.source_id == other.source_id
+            && other.span.start_ns <= self.span.end_ns.saturating_add(gap_ns)
+            && self.span.start_ns <= other.span.end_ns.saturating_add(gap_ns)
+    }
+
+    /// Takes in another moment of the source. What is best here stays so.
+    pub(crate) fn unite(&mut self, other: Self) {
+        let end_ns = self.span.end_ns.max(other.span.end_ns);
+        let first = if other.span.start_ns < self.span.start_ns { other.span } else { self.span };
+        self.span = Span { end_ns, ..first };
+        let mut clips = std::mem::take(&mut self.clips);
+        clips.extend(other.clips);
+        clips.sort_unstable();
+        clips.dedup();
+        self.clips = clips;
+        self.caption = self.caption.take().or(other.caption);
+    }
+
     fn begin(hit: &Hit, end_ns: u64) -> Self {
         Self {
             source_id: hit.source_id.clone(),
@@ -48,7 +68,7 @@ impl Moment {
             score: hit.score,
             best: hit.clip_id,
             best_span: hit.span,
-            clips: vec![hit.clip_id],
+            clips: vec![(hit.span.start_ns, hit.clip_id)],
             media: hit.media.clone(),
             caption: hit.caption.clone(),
         }
@@ -56,13 +76,19 @@ impl Moment {
 
     fn extend(&mut self, hit: &Hit, end_ns: u64) {
         self.span.end_ns = self.span.end_ns.max(hit.span.end_ns).max(end_ns);
-        if self.clips.last() != Some(&hit.clip_id) {
-            self.clips.push(hit.clip_id);
+        let clip = (hit.span.start_ns, hit.clip_id);
+        if self.clips.last() != Some(&clip) {
+            self.clips.push(clip);
         }
         if by_rank((hit.score, hit.clip_id), (self.score, self.best)).is_lt() {
             self.score = hit.score;
             self.best = hit.clip_id;
             self.best_span = hit.span;
+            if hit.caption.is_some() {
+                self.caption.clone_from(&hit.caption);
+            }
+        }
+        if self.caption.is_none() {
             self.caption.clone_from(&hit.caption);
         }
     }
@@ -159,7 +185,8 @@ mod tests {
         assert_eq!(spans(&moments), [(0, 8)]);
         assert!((moments[0].score - 0.9).abs() < 1e-6);
         assert_eq!(moments[0].best, hits[1].clip_id);
-        assert_eq!(moments[0].clips, [hits[0].clip_id, hits[1].clip_id, hits[2].clip_id]);
+        let ids = hits.each_ref().map(|hit| (hit.span.start_ns, hit.clip_id));
+        assert_eq!(moments[0].clips, ids);
     }
 
     #[test]
@@ -258,14 +285,14 @@ mod tests {
             let moments = merge(&hits, |_| gap * S, its_end);
             for hit in &hits {
                 let holding: Vec<_> =
-                    moments.iter().filter(|m| m.clips.contains(&hit.clip_id)).collect();
+                    moments.iter().filter(|m| m.clips.iter().any(|(_, id)| *id == hit.clip_id)).collect();
                 prop_assert_eq!(holding.len(), 1);
                 prop_assert!(holding[0].span.start_ns <= hit.span.start_ns);
                 prop_assert!(hit.span.end_ns <= holding[0].span.end_ns);
                 prop_assert!(hit.score <= holding[0].score);
             }
             let known: BTreeSet<_> = hits.iter().map(|hit| hit.clip_id).collect();
-            prop_assert!(moments.iter().flat_map(|m| &m.clips).all(|id| known.contains(id)));
+            prop_assert!(moments.iter().flat_map(|m| &m.clips).all(|(_, id)| known.contains(id)));
         }
 
         #[test]

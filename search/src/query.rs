@@ -51,7 +51,9 @@ pub struct Asked {
     /// What a cosine to it is worth. A model is calibrated for sentences: the cosines of pictures
     /// and clips with each other lie elsewhere.
     pub calibration: Option<Calibration>,
-    /// The clip that was asked with: finding it again tells nobody anything.
+    /// The words that captions are to have; none where it was not asked in words.
+    pub words: Option<String>,
+    /// A stretch that is not to be found: the clip that was asked with.
     pub except: Option<(SourceId, Span)>,
 }
 
@@ -72,11 +74,12 @@ impl Query {
             Self::Text(text) => {
                 let mut embeddings = model.text().embed_texts(&[text.trim()])?;
                 let embedding = embeddings.pop().ok_or(QueryError::Empty)?;
-                Ok(Asked { embedding, calibration: model.calibration(), except: None })
+                let words = Some(text.trim().to_owned());
+                Ok(Asked { embedding, calibration: model.calibration(), words, except: None })
             }
             Self::Picture(frame) => {
                 let embedding = model.embed_image(frame)?;
-                Ok(Asked { embedding, calibration: None, except: None })
+                Ok(Asked { embedding, calibration: None, words: None, except: None })
             }
             Self::Clip(id) => asked_with_clip(*id, index).await,
         }
@@ -87,5 +90,6 @@ async fn asked_with_clip(id: ClipId, index: &dyn FindClips) -> Result<Asked, Que
     let with = With { embedding: true, ..With::default() };
     let clip = index.get(&[id], with).await?.pop().ok_or(QueryError::NoSuchClip(id))?;
     let embedding = clip.embedding.ok_or(QueryError::NoSuchClip(id))?;
-    Ok(Asked { embedding, calibration: None, except: Some((clip.source_id, clip.span)) })
+    let except = Some((clip.source_id, clip.span));
+    Ok(Asked { embedding, calibration: None, words: None, except })
 }

@@ -17,6 +17,9 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::requests::captions::{
+    KeepCaptionsReply, KeepCaptionsRequest, MissingReply, MissingRequest,
+};
 use crate::requests::coverage::{CoverageReply, CoverageRequest};
 use crate::requests::found::SearchReply;
 use crate::requests::search::SearchRequest;
@@ -70,6 +73,17 @@ impl Instance {
 
     pub(crate) async fn stretch(&self, request: &StretchRequest) -> Result<StretchReply> {
         self.call(Method::POST, "/v1/stretch", Some(request)).await
+    }
+
+    pub(crate) async fn missing_captions(&self, request: &MissingRequest) -> Result<MissingReply> {
+        self.call(Method::POST, "/v1/captions/missing", Some(request)).await
+    }
+
+    pub(crate) async fn keep_captions(
+        &self,
+        request: &KeepCaptionsRequest,
+    ) -> Result<KeepCaptionsReply> {
+        self.call(Method::POST, "/v1/captions", Some(request)).await
     }
 
     pub(crate) async fn add_source(&self, id: &str, source: &SourceDefinition) -> Result<()> {

@@ -16,6 +16,9 @@ use tokio::sync::watch;
 use super::{DoneReply, ErrorReply, socket};
 use crate::outcome::in_one_line;
 use crate::requests::Desk;
+use crate::requests::captions::{
+    KeepCaptionsReply, KeepCaptionsRequest, MissingReply, MissingRequest,
+};
 use crate::requests::coverage::{CoverageReply, CoverageRequest};
 use crate::requests::found::SearchReply;
 use crate::requests::search::SearchRequest;
@@ -47,6 +50,8 @@ pub(crate) async fn answer(
         .route("/v1/search", post(search))
         .route("/v1/coverage", post(coverage))
         .route("/v1/stretch", post(stretch))
+        .route("/v1/captions", post(keep_captions))
+        .route("/v1/captions/missing", post(missing_captions))
         .route("/v1/sources", get(sources))
         .route("/v1/sources/{id}", put(add_source))
         .route("/v1/removals", post(remove_sources))
@@ -113,6 +118,21 @@ async fn stretch(
 ) -> Result<Json<StretchReply>, Failed> {
     let Desk { house, store, .. } = &answering.desk;
     Ok(Json(request.answer(house, store).await?))
+}
+
+async fn missing_captions(
+    State(answering): State<Answering>,
+    Json(request): Json<MissingRequest>,
+) -> Result<Json<MissingReply>, Failed> {
+    let Desk { house, store, .. } = &answering.desk;
+    Ok(Json(request.answer(house, store).await?))
+}
+
+async fn keep_captions(
+    State(answering): State<Answering>,
+    Json(request): Json<KeepCaptionsRequest>,
+) -> Result<Json<KeepCaptionsReply>, Failed> {
+    Ok(Json(request.answer(&answering.desk.store).await?))
 }
 
 async fn sources(State(answering): State<Answering>) -> Result<Json<SourcesReply>, Failed> {

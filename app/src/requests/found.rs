@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use footage_clip::{ClipId, Clock, LostReason, ModelRef, SourceId, SourceKind};
-use footage_search::{Answer, KnownSource, Play, Searched, Wanted};
+use footage_search::{Answer, By, FoundBy, KnownSource, Play, Searched, Wanted};
 use serde::{Deserialize, Serialize};
 
 use super::search::{LookedFor, Shown};
@@ -17,6 +17,8 @@ const VERSION: u32 = 1;
 pub(crate) struct SearchReply {
     pub v: u32,
     pub query: AskedFor,
+    /// By what moments were to be found.
+    pub by: By,
     pub model: ModelRef,
     pub is_calibrated: bool,
     pub min_confidence: Option<f32>,
@@ -45,12 +47,30 @@ pub(crate) struct MomentFound {
     pub score: f32,
     pub confidence: Option<f32>,
     pub is_match: Option<bool>,
+    /// What led to it; of a match, what says that it is one.
+    pub found_by: Vec<Route>,
+    pub caption_score: Option<f32>,
     pub best_clip: ClipId,
     pub clips: Vec<ClipId>,
     pub caption: Option<String>,
     pub thumbnail: Option<String>,
     pub file: Option<String>,
     pub play: Option<PlayFound>,
+}
+
+/// A way to a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Route {
+    Video,
+    Caption,
+}
+
+impl Route {
+    fn all(by: FoundBy) -> Vec<Self> {
+        let ways = [(by.video, Self::Video), (by.caption, Self::Caption)];
+        ways.into_iter().filter_map(|(led, way)| led.then_some(way)).collect()
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -100,6 +120,7 @@ impl SearchReply {
         Self {
             v: VERSION,
             query: query.into(),
+            by: if matches!(query, LookedFor::Text(_)) { wanted.by } else { By::Video },
             model: model.clone(),
             is_calibrated: answer.is_calibrated,
             min_confidence: answer.is_calibrated.then_some(wanted.min_confidence),
@@ -114,7 +135,8 @@ impl SearchReply {
 
     /// Whether it is known that nothing matches.
     pub(crate) fn is_no_match(&self) -> bool {
-        self.is_calibrated && !self.moments.iter().any(|found| found.is_match == Some(true))
+        (self.is_calibrated || self.by == By::Caption)
+            && !self.moments.iter().any(|found| found.is_match == Some(true))
     }
 }
 
@@ -148,8 +170,10 @@ impl MomentFound {
             score: moment.score,
             confidence: found.confidence,
             is_match: found.is_match,
+            found_by: Route::all(found.by),
+            caption_score: found.caption_score,
             best_clip: moment.best,
-            clips: moment.clips.clone(),
+            clips: moment.clips.iter().map(|(_, id)| *id).collect(),
             caption: moment.caption.clone(),
             thumbnail: shown.thumbnail.as_ref().map(|path| path.to_string_lossy().into_owned()),
             file: moment.media.as_ref().map(|media| media.path.clone()),

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use footage_clip::{ClipId, RgbFrame, SourceRecord};
 use footage_index::FindClips;
-use footage_search::{Answer, Found, Play, Query, QueryError, Wanted, find_moments};
+use footage_search::{Answer, By, Found, Play, Query, QueryError, Wanted, find_moments};
 use serde::{Deserialize, Serialize};
 
 use super::Desk;
@@ -31,6 +31,9 @@ pub(crate) struct SearchRequest {
     /// Only what was filmed so many seconds ago or later.
     #[serde(default)]
     pub since_s: Option<f64>,
+    /// By what moments are found; video alone where nothing is asked in words.
+    #[serde(default)]
+    pub by: Option<By>,
     /// Most moments.
     #[serde(default)]
     pub limit: Option<usize>,
@@ -75,6 +78,11 @@ impl SearchRequest {
     pub(crate) fn check(&self) -> Result<()> {
         if let LookedFor::Text(text) = &self.query {
             ensure!(!text.trim().is_empty(), QueryError::Empty);
+        } else {
+            ensure!(
+                self.by != Some(By::Caption),
+                "captions are found by words: ask with a sentence, or by video"
+            );
         }
         let limit = self.limit.unwrap_or(1);
         ensure!((1..=1000).contains(&limit), "limit is {limit}: choose 1 to 1000");
@@ -96,15 +104,14 @@ impl SearchRequest {
         let sources = store.known(sources, &filter).await?;
         let asked = query(&self.query)?.ask(&desk.model, &store.index).await?;
         let wanted = Wanted {
+            by: self.by.unwrap_or(settings.by),
             limit: self.limit.unwrap_or(settings.limit),
             min_confidence: self.min_confidence.unwrap_or(settings.min_confidence),
             all: self.all,
             gap_ns: settings.gap_ns,
-            except: asked.except,
         };
-        let (index, calibration) = (&store.index, asked.calibration);
-        let answer =
-            find_moments(index, &sources, &asked.embedding, &filter, &wanted, calibration).await?;
+        let index = &store.index;
+        let answer = find_moments(index, &sources, &asked, &filter, &wanted).await?;
         let folder = (!self.without_thumbnails).then(|| desk.house.thumbnails());
         let shown = shown(&answer, index, folder.as_deref()).await?;
         Ok(SearchReply::new(&self.query, index.model(), &answer, &shown, &wanted, &sources))

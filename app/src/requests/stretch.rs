@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use footage_clip::{
-    ClipId, FileStamp, NANOS_PER_SECOND, Rate, SourceId, SourceKind, SourceRecord, Span,
+    ClipId, FileStamp, MediaRef, NANOS_PER_SECOND, Rate, SourceId, SourceKind, SourceRecord, Span,
 };
 use footage_index::{FindClips as _, StoredClip, With};
 use serde::{Deserialize, Serialize};
@@ -15,13 +15,13 @@ use crate::compose::{House, Store};
 use crate::when::When;
 
 /// Version of the reply's form. A field may be added without changing it.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// Longer stretches are no question about a moment any more.
 const LONGEST_NS: u64 = 3600 * NANOS_PER_SECOND;
 
 /// Clips read from the index at once.
-const PAGE: usize = 1024;
+pub(super) const PAGE: usize = 1024;
 
 /// A clip, or a source with a stretch of time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,6 +66,21 @@ pub(crate) struct ClipTold {
     pub to_ns: u64,
 }
 
+impl ClipTold {
+    /// Where it lies.
+    pub(crate) fn span(&self) -> Span {
+        Span::new(self.from_ns, self.to_ns)
+    }
+
+    /// The slots in which it looked, of those between `from_ns` and `to_ns`, ascending.
+    pub(crate) fn slots(&self, rate: Rate, from_ns: u64, to_ns: u64) -> impl Iterator<Item = u64> {
+        let begin_ns = self.from_ns;
+        (rate.slot_of(from_ns)..)
+            .take_while(move |slot| rate.slot_start_ns(*slot) < to_ns)
+            .filter(move |slot| rate.slot_start_ns(*slot) >= begin_ns)
+    }
+}
+
 impl StretchReply {
     /// The stretch as a span.
     pub(crate) fn span(&self) -> Span {
@@ -76,10 +91,8 @@ impl StretchReply {
     pub(crate) fn slots(&self) -> Vec<u64> {
         let mut slots = BTreeSet::new();
         for clip in &self.clips {
-            let from = self.rate.slot_of(clip.from_ns.max(self.from_ns));
-            let in_clip = (from..)
-                .take_while(|slot| self.rate.slot_start_ns(*slot) < clip.to_ns.min(self.to_ns));
-            slots.extend(in_clip.filter(|slot| self.rate.slot_start_ns(*slot) >= clip.from_ns));
+            let (from_ns, to_ns) = (clip.from_ns.max(self.from_ns), clip.to_ns.min(self.to_ns));
+            slots.extend(clip.slots(self.rate, from_ns, to_ns));
         }
         slots.into_iter().collect()
     }
@@ -133,7 +146,8 @@ impl StretchRequest {
             from_ns: clip.span.start_ns,
             to_ns: clip.span.end_ns,
         };
-        let footage = footage_of(&record, &clips, house)?;
+        let media = clips.iter().find_map(|(_, clip)| clip.media.as_ref());
+        let footage = footage_of(&record, media, house)?;
         let mut clips: Vec<_> = clips.iter().map(told).collect();
         clips.sort_by_key(|clip| (clip.from_ns, clip.clip_id));
         Ok(StretchReply {
@@ -195,16 +209,17 @@ fn record_of(records: Vec<SourceRecord>, id: &SourceId) -> Result<SourceRecord> 
     record.with_context(|| format!("the source {id} of this clip is not known any more"))
 }
 
-fn footage_of(
+/// Where a source's footage lies: its file, or the folder of its fragments. `of_clip` is what one of its
+/// clips says.
+pub(super) fn footage_of(
     record: &SourceRecord,
-    clips: &[(Span, StoredClip)],
+    of_clip: Option<&MediaRef>,
     house: &House,
 ) -> Result<PathBuf> {
     match record.kind {
         SourceKind::File => {
             // The source's own path follows a file that was renamed and indexed again.
-            let of_clip = || clips.iter().find_map(|(_, clip)| clip.media.as_ref());
-            let media = record.media.as_ref().or_else(of_clip);
+            let media = record.media.as_ref().or(of_clip);
             let media =
                 media.with_context(|| format!("nobody knows where `{}` is", record.name))?;
             Ok(PathBuf::from(&media.path))

@@ -1,10 +1,12 @@
 //! Who answers questions, and how it is asked.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::{Result, ensure};
-use footage_ask::{EndpointSettings, Key};
-use footage_model::conversation::Sampling;
+use anyhow::{Context as _, Result, ensure};
+use footage_ask::{Answering, Endpoint, EndpointSettings, Key};
+use footage_model::Device;
+use footage_model::conversation::{Answerer, Sampling};
 
 use super::Layers;
 
@@ -14,6 +16,8 @@ pub(crate) struct AskSettings {
     pub answerer: AnswererChoice,
     pub frames: usize,
     pub picture_pixels: u32,
+    /// How an endpoint is asked.
+    pub(super) endpoint: EndpointSettings,
     max_tokens: usize,
     temperature: f32,
     top_p: f32,
@@ -28,6 +32,32 @@ pub(crate) enum AnswererChoice {
     Endpoint(EndpointSettings),
     /// A LLaVA in a folder.
     Folder(PathBuf),
+}
+
+impl AnswererChoice {
+    /// Who is named: an endpoint by its address, a model on this machine by its folder.
+    pub(super) fn of(named: &str, endpoint: EndpointSettings) -> Self {
+        if named.trim().is_empty() {
+            Self::None
+        } else if named.contains("://") {
+            Self::Endpoint(endpoint)
+        } else {
+            Self::Folder(PathBuf::from(named))
+        }
+    }
+
+    /// Makes it ready to answer; none where nobody was named. Nothing is sent.
+    pub(crate) fn open(&self, sampling: Sampling) -> Result<Option<Answering>> {
+        Ok(match self {
+            Self::None => None,
+            Self::Endpoint(endpoint) => Some(Answering::Endpoint(Endpoint::new(endpoint.clone())?)),
+            Self::Folder(dir) => {
+                let answerer = Answerer::open(dir, &Device::Cpu)
+                    .with_context(|| format!("cannot load the answerer in {}", dir.display()))?;
+                Some(Answering::Here(Arc::new(answerer), sampling))
+            }
+        })
+    }
 }
 
 impl AskSettings {
@@ -51,13 +81,8 @@ impl AskSettings {
             max_tokens,
             temperature,
             top_p,
-            answerer: if answerer.trim().is_empty() {
-                AnswererChoice::None
-            } else if answerer.contains("://") {
-                AnswererChoice::Endpoint(endpoint)
-            } else {
-                AnswererChoice::Folder(PathBuf::from(answerer))
-            },
+            answerer: AnswererChoice::of(&answerer, endpoint.clone()),
+            endpoint,
         })
     }
 

@@ -1,6 +1,7 @@
 //! The settings: defaults, then a file, then the environment, then flags.
 
 mod ask;
+mod caption;
 mod cluster;
 mod hub;
 mod layers;
@@ -21,10 +22,11 @@ use footage_pipeline::{
     DecodeMode, DecodeSettings, EmbedSettings, LiveDecode, PictureSize, RecordingSettings,
     Transport,
 };
+use footage_search::By;
 use gstfootage::footageclip::LONGEST_GAP;
 
-pub(crate) use self::ask::AnswererChoice;
 use self::ask::AskSettings;
+use self::caption::CaptionSettings;
 pub(crate) use self::cluster::ClusterSettings;
 use self::hub::HubSettings;
 pub(crate) use self::layers::{Layers, Origin, Setting};
@@ -64,6 +66,7 @@ pub(crate) struct Settings {
     pub search: SearchSettings,
     pub cluster: ClusterSettings,
     pub ask: AskSettings,
+    pub caption: CaptionSettings,
 }
 
 /// What is not stated is as the model was trained.
@@ -123,6 +126,7 @@ pub(crate) struct IndexSettings {
 
 #[derive(Clone, Debug)]
 pub(crate) struct SearchSettings {
+    pub by: By,
     pub limit: usize,
     pub min_confidence: f32,
     /// None: one stride of the source's window.
@@ -182,6 +186,7 @@ fn layers(global: &Global, of_verb: Vec<Stated>) -> Result<Layers> {
 impl Settings {
     /// Reads and checks every setting, so that a wrong one is found before any work begins.
     pub(crate) fn read(layers: &Layers) -> Result<Self> {
+        let ask = AskSettings::read(layers)?;
         Ok(Self {
             data_dir: data_dir(&layers.get::<String>("data.dir")?)?,
             model_dir: non_empty(layers.get::<String>("model.dir")?),
@@ -244,12 +249,14 @@ impl Settings {
                 min_free_mib: layers.within("index.min_free_mib", 64, 1 << 30)?,
             },
             search: SearchSettings {
+                by: layers.get("search.by")?,
                 limit: layers.within("search.limit", 1, 1000)?,
                 min_confidence: layers.within("search.min_confidence", 0.0, 1.0)?,
                 gap_ns: layers.parsed_unless::<Seconds>("search.gap_s", "stride")?.map(|s| s.0),
             },
             cluster: ClusterSettings::read(layers)?,
-            ask: AskSettings::read(layers)?,
+            caption: CaptionSettings::read(layers, &ask)?,
+            ask,
         })
     }
 }

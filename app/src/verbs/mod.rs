@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub(crate) mod ask;
+pub(crate) mod caption;
 pub(crate) mod config;
 pub(crate) mod coverage;
 pub(crate) mod dead_letter;

@@ -14,6 +14,7 @@ use footage_topic::{MemoryTopic, Topic};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::captions::{Captioner, LiveCaptions};
 use crate::compose::House;
 use crate::instance::Instance;
 use crate::instance::server::{self, Answering};
@@ -65,12 +66,13 @@ pub(crate) async fn run(_args: &Args, house: &House) -> Result<Outcome> {
         })?),
         None => None,
     };
+    let captioner = Captioner::open(house)?;
     let model = Arc::new(house.open_model()?);
     let store = Arc::new(house.open_store(&model).await?);
     reconcile(&store, model.dim()).await?;
     store.index.optimize_in_background().await?;
     let desk = Desk { house: Arc::new(house.clone()), model, store };
-    let ended = watched(&desk, monitors, stop).await;
+    let ended = watched(&desk, monitors, captioner, stop).await;
     let store = Arc::into_inner(desk.store).context("the index is still in use")?;
     // Also after a failure: what is there is made durable, and the directory is free again.
     store.index.close_at_once().await?;
@@ -95,19 +97,25 @@ pub(crate) fn stopped_by_signals() -> Result<watch::Receiver<bool>> {
 async fn watched(
     desk: &Desk,
     monitors: Option<TcpListener>,
+    captioner: Option<Captioner>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
     let settings = &desk.house.settings;
     let topic = Arc::new(MemoryTopic::new(settings.index.queue_records));
-    let searchable = Arc::new(Searchable::new(Arc::new(desk.store.index.clone())));
+    let waiting = EmbedSettings { live_queue_clips: settings.live.queue_clips, ..settings.embed };
+    let (embed, stage) = EmbedStage::spawn(desk.model.clone(), waiting)
+        .context("cannot start the model's thread")?;
+    let captions = captioner.map(|captioner| {
+        let (house, index) = (desk.house.clone(), desk.store.index.clone());
+        Arc::new(LiveCaptions::new(captioner, house, index, embed.clone()))
+    });
+    let index = Arc::new(desk.store.index.clone());
+    let searchable = Arc::new(Searchable::new(index, captions.clone()));
     let indexing =
         IndexerSettings { max_wait: settings.live.batch_wait, ..settings.index.indexer() };
     let indexer = Indexer::new(searchable.clone(), desk.store.ledger.clone(), indexing);
     let mut keeping = tokio::spawn(keep(indexer, topic.clone()));
 
-    let waiting = EmbedSettings { live_queue_clips: settings.live.queue_clips, ..settings.embed };
-    let (embed, stage) = EmbedStage::spawn(desk.model.clone(), waiting)
-        .context("cannot start the model's thread")?;
     let watching = Watching::start(desk, embed, topic.clone(), searchable).await?;
     let watching = Arc::new(watching);
     let (end, ended) = watch::channel(false);
@@ -123,7 +131,9 @@ async fn watched(
     }
     others.spawn(retain(desk.clone(), watching.clone(), ended.clone()));
     others.spawn(look_for_changes(watching.clone(), ended.clone()));
-    others.spawn(tell_changes(watching.clone(), ended));
+    others.spawn(tell_changes(watching.clone(), ended.clone()));
+    let describing =
+        captions.clone().map(|captions| tokio::spawn(async move { captions.run(ended).await }));
     drop(answering);
 
     let failed = tokio::select! {
@@ -140,6 +150,17 @@ async fn watched(
         }),
     };
     end.send_replace(true);
+    if let (Some(describing), Some(captions)) = (describing, captions) {
+        // What it is at may take as long as a description does.
+        describing.abort();
+        captions.end();
+        let tally = captions.tally();
+        tell(&format!(
+            "captions: {} made, {} clips left to `footage caption --missing`",
+            tally.made,
+            tally.left()
+        ));
+    }
     // Whoever is still being answered has had time to listen.
     let ended = async { while others.join_next().await.is_some() {} };
     if tokio::time::timeout(ANSWERED, ended).await.is_err() {

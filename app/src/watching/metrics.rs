@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use super::live_state;
 use super::searchable::{BOUNDS_S, Delays};
+use crate::captions::Tally;
 
 /// Every state a source can be in, so that each has its row.
 const STATES: [&str; 5] = ["connecting", "live", "stalled", "failed", "ended"];
@@ -28,6 +29,8 @@ struct Figures {
     statuses: BTreeMap<SourceId, CameraStatus>,
     embed: EmbedStats,
     delays: Delays,
+    /// None where nobody makes any.
+    captions: Option<Tally>,
 }
 
 /// All there is to measure.
@@ -35,9 +38,10 @@ pub(super) fn text(
     statuses: BTreeMap<SourceId, CameraStatus>,
     embed: EmbedStats,
     delays: Delays,
+    captions: Option<Tally>,
 ) -> String {
     let mut registry = Registry::with_prefix("footage");
-    registry.register_collector(Box::new(Figures { statuses, embed, delays }));
+    registry.register_collector(Box::new(Figures { statuses, embed, delays, captions }));
     let mut text = String::new();
     match encode(&mut text, &registry) {
         Ok(()) => text,
@@ -50,6 +54,7 @@ impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
         self.sources(&mut encoder)?;
         self.stage(&mut encoder)?;
+        self.captions(&mut encoder)?;
         histogram(
             &mut encoder,
             ("clip_searchable_seconds", "from the last frame of a live clip to its being found"),
@@ -149,6 +154,32 @@ impl Figures {
         for (id, status) in &self.statuses {
             let labels = [("source", id.as_str())];
             family.encode_family(&labels)?.encode_counter::<NoLabels, _, u64>(&of(status), None)?;
+        }
+        Ok(())
+    }
+
+    fn captions(&self, encoder: &mut DescriptorEncoder) -> Result<(), Error> {
+        let Some(captions) = &self.captions else { return Ok(()) };
+        let help = "live clips that wait for a caption";
+        let waiting = captions.waiting as f64;
+        encoder
+            .encode_descriptor("caption_waiting_clips", help, None, MetricType::Gauge)?
+            .encode_gauge(&waiting)?;
+        encoder
+            .encode_descriptor("captions", "captions made", None, MetricType::Counter)?
+            .encode_counter::<NoLabels, _, u64>(&captions.made, None)?;
+        let help = "live clips whose captions are left to `footage caption --missing`, by reason";
+        let mut left =
+            encoder.encode_descriptor("caption_left_clips", help, None, MetricType::Counter)?;
+        for (reason, count) in [
+            ("pace", captions.spared),
+            ("queue", captions.queue),
+            ("footage", captions.footage),
+            ("failed", captions.failed),
+        ] {
+            let labels = [("reason", reason)];
+            let mut row = left.encode_family(&labels)?;
+            row.encode_counter::<NoLabels, _, u64>(&count, None)?;
         }
         Ok(())
     }

@@ -212,7 +212,8 @@ impl Watching {
         let statuses = self.watch.status();
         let statuses = statuses.borrow().clone();
         let delays = self.searchable.as_ref().map(|searchable| searchable.delays());
-        metrics::text(statuses, self.embed.stats(), delays.unwrap_or_default())
+        let captions = self.searchable.as_ref().and_then(|searchable| searchable.captions());
+        metrics::text(statuses, self.embed.stats(), delays.unwrap_or_default(), captions)
     }
 
     /// Ends every source. What was begun is published.

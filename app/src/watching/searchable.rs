@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use footage_clip::{ClipRecord, Clock, SourceId};
+use footage_clip::{Caption, ClipId, ClipRecord, Clock, SourceId};
 use footage_index::{IndexError, KeepClips};
+
+use crate::captions::{LiveCaptions, Tally};
 
 /// Upper bounds of the buckets, in seconds; the last bucket has none.
 pub(super) const BOUNDS_S: [f64; 10] = [0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
@@ -21,11 +23,17 @@ pub(super) struct Delays {
 pub(crate) struct Searchable {
     index: Arc<dyn KeepClips>,
     delays: Mutex<Delays>,
+    captions: Option<Arc<LiveCaptions>>,
 }
 
 impl Searchable {
-    pub(crate) fn new(index: Arc<dyn KeepClips>) -> Self {
-        Self { index, delays: Mutex::default() }
+    /// Whoever makes captions hears of every clip.
+    pub(crate) fn new(index: Arc<dyn KeepClips>, captions: Option<Arc<LiveCaptions>>) -> Self {
+        Self { index, delays: Mutex::default(), captions }
+    }
+
+    pub(super) fn captions(&self) -> Option<Tally> {
+        self.captions.as_ref().map(|captions| captions.tally())
     }
 
     pub(super) fn delays(&self) -> Delays {
@@ -59,7 +67,14 @@ impl KeepClips for Searchable {
     async fn keep(&self, clips: &[ClipRecord]) -> Result<(), IndexError> {
         self.index.keep(clips).await?;
         self.time(clips);
+        if let Some(captions) = &self.captions {
+            captions.offer(clips);
+        }
         Ok(())
+    }
+
+    async fn caption(&self, captions: &[(ClipId, Caption)]) -> Result<u64, IndexError> {
+        self.index.caption(captions).await
     }
 
     async fn flush(&self) -> Result<(), IndexError> {

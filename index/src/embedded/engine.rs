@@ -3,6 +3,7 @@
 //! Everything here blocks. Nothing in the engine runs by itself: what is not flushed is not
 //! durable, what is not optimized is searched by comparing every vector.
 
+mod captions;
 mod removal;
 
 use std::io;
@@ -48,6 +49,8 @@ pub(super) struct Engine {
     small_reserve: u64,
     beam: usize,
     settle_after_clips: usize,
+    /// Whether there is a text index of captions.
+    finds_words: Mutex<bool>,
     /// Clips changed since the segments were last written out, or the shard was opened. Held
     /// during every change, as no file of the log may come or go while they are being opened.
     logged_clips: Mutex<usize>,
@@ -75,6 +78,7 @@ impl Engine {
         for (field, schema) in point::indexed() {
             engine.create_field_index(field, schema)?;
         }
+        engine.find_words_from_now_on()?;
         engine.settle()?;
         Ok(engine)
     }
@@ -106,7 +110,10 @@ impl Engine {
                     other => other,
                 }
             })?;
-        Ok(Self::of(shard, at, collection, settings, in_use))
+        let engine = Self::of(shard, at, collection, settings, in_use);
+        *engine.finds_words.lock().unwrap_or_else(PoisonError::into_inner) =
+            engine.has_words_index()?;
+        Ok(engine)
     }
 
     fn of(
@@ -124,6 +131,7 @@ impl Engine {
             small_reserve: small_reserve(settings),
             beam: settings.beam,
             settle_after_clips: settings.settle_after_clips,
+            finds_words: Mutex::default(),
             logged_clips: Mutex::default(),
             _in_use: in_use,
         }
@@ -132,12 +140,16 @@ impl Engine {
     pub(super) fn keep(
         &self,
         points: Vec<qdrant_edge::PointStructPersisted>,
+        has_captions: bool,
     ) -> Result<(), IndexError> {
         let doing = "keeping clips";
         space::check(doing, &self.at, self.min_free_bytes)?;
+        if has_captions {
+            self.find_words_from_now_on()?;
+        }
         let clips = points.len();
-        let insert = PointInsertOperations::PointsList(points);
-        self.update(doing, clips, PointOperations::UpsertPoints(insert))
+        let insert = PointOperations::UpsertPoints(PointInsertOperations::PointsList(points));
+        self.update(doing, clips, UpdateOperation::PointOperation(insert))
     }
 
     /// Makes durable what was changed before, by the log that holds it. Returns whether the log has
@@ -315,13 +327,16 @@ impl Engine {
         &self,
         doing: &'static str,
         clips: usize,
-        operation: PointOperations,
+        operation: UpdateOperation,
     ) -> Result<(), IndexError> {
+        self.try_update(clips, operation).map_err(|error| self.failed(doing, &error))
+    }
+
+    /// The same, with the engine's own error.
+    fn try_update(&self, clips: usize, operation: UpdateOperation) -> Result<(), OperationError> {
         let mut logged = self.logged_clips.lock().unwrap_or_else(PoisonError::into_inner);
         *logged = logged.saturating_add(clips);
-        self.shard
-            .update(UpdateOperation::PointOperation(operation))
-            .map_err(|error| self.failed(doing, &error))
+        self.shard.update(operation)
     }
 
     fn filter(&self, filter: &Filter) -> Result<Option<qdrant_edge::Filter>, IndexError> {

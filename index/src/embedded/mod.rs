@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use footage_clip::{ClipId, ClipRecord, Embedding, ModelRef, SourceId};
+use footage_clip::{Caption, ClipId, ClipRecord, Embedding, ModelRef, SourceId};
 use fs_err as fs;
 
 use self::engine::Engine;
@@ -23,7 +23,7 @@ pub use self::manifest::{FORMAT_VERSION, Manifest};
 use self::manifest::{InUse, failed};
 use self::optimizer::Optimizer;
 use self::settler::Settler;
-use crate::{Collection, Filter, FindClips, Hit, IndexError, KeepClips, StoredClip, With};
+use crate::{Collection, Filter, FindClips, Hit, IndexError, KeepClips, StoredClip, With, WordHit};
 
 /// How an index in a folder behaves. What it holds does not depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,9 +220,20 @@ impl KeepClips for EmbeddedIndex {
             at: self.open.folder.clone(),
             cause,
         })?;
-        self.with_engine("keeping clips", move |engine| engine.keep(points)).await?;
+        let has_captions = clips.iter().any(|clip| clip.caption.is_some());
+        let keep = move |engine: &Engine| engine.keep(points, has_captions);
+        self.with_engine("keeping clips", keep).await?;
         self.optimizer.changed(clips.len());
         Ok(())
+    }
+
+    async fn caption(&self, captions: &[(ClipId, Caption)]) -> Result<u64, IndexError> {
+        let captions = captions.to_vec();
+        let put = move |engine: &Engine| engine.caption(&captions);
+        let captioned = self.with_engine("keeping captions", put).await?;
+        // A clip in a search graph is moved out of it to be changed.
+        self.optimizer.changed(usize::try_from(captioned).unwrap_or(usize::MAX));
+        Ok(captioned)
     }
 
     async fn flush(&self) -> Result<(), IndexError> {
@@ -270,6 +281,17 @@ impl FindClips for EmbeddedIndex {
         let (query, filter) = (query.clone(), filter.clone());
         let find = move |engine: &Engine| engine.find(&query, &filter, limit);
         self.with_engine("finding clips", find).await
+    }
+
+    async fn find_words(
+        &self,
+        words: &str,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<WordHit>, IndexError> {
+        let (words, filter) = (words.to_owned(), filter.clone());
+        let find = move |engine: &Engine| engine.find_words(&words, &filter, limit);
+        self.with_engine("finding captions", find).await
     }
 
     async fn get(&self, ids: &[ClipId], with: With) -> Result<Vec<StoredClip>, IndexError> {

@@ -7,7 +7,7 @@ use qdrant_edge::{
 };
 use serde_json::{Value, json};
 
-use crate::payload::{self, END, SOURCE, TIMES};
+use crate::payload::{self, CAPTION, END, SOURCE, TIMES};
 use crate::{Filter, Hit, StoredClip};
 
 /// Payload fields with an index of their own, and its kind. Every filter uses one of these alone,
@@ -94,6 +94,21 @@ pub(super) fn ending_by(source_id: &SourceId, end_ns: u64) -> Result<qdrant_edge
 /// Built as JSON, Qdrant's own public form of it, because the engine's types of the same are wide
 /// and change with each of its releases.
 pub(super) fn to_filter(filter: &Filter) -> Result<Option<qdrant_edge::Filter>, String> {
+    let must = conditions(filter);
+    if must.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_value(json!({ "must": must })).map(Some).map_err(|error| error.to_string())
+}
+
+/// The same, and only clips whose captions have every one of `words`.
+pub(super) fn having_words(filter: &Filter, words: &str) -> Result<qdrant_edge::Filter, String> {
+    let mut must = conditions(filter);
+    must.push(json!({ "key": CAPTION, "match": { "text": words } }));
+    serde_json::from_value(json!({ "must": must })).map_err(|error| error.to_string())
+}
+
+fn conditions(filter: &Filter) -> Vec<Value> {
     let mut must = Vec::new();
     if !filter.sources.is_empty() {
         let any: Vec<_> = filter.sources.iter().map(SourceId::as_str).collect();
@@ -109,8 +124,5 @@ pub(super) fn to_filter(filter: &Filter) -> Result<Option<qdrant_edge::Filter>, 
         must.push(range("utc_start_us", "lt", to.into()));
         must.push(range("utc_end_us", "gt", from.into()));
     }
-    if must.is_empty() {
-        return Ok(None);
-    }
-    serde_json::from_value(json!({ "must": must })).map(Some).map_err(|error| error.to_string())
+    must
 }

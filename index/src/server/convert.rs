@@ -12,7 +12,7 @@ use qdrant_client::qdrant::{
 };
 use serde_json::Map;
 
-use crate::payload::{self, END, SOURCE};
+use crate::payload::{self, CAPTION, END, SOURCE};
 use crate::{Filter, StoredClip};
 
 /// The point that keeps `clip`.
@@ -95,6 +95,18 @@ fn ending(source_id: &SourceId, within: Range) -> ServerFilter {
 
 /// A filter in the server's terms; none where it accepts everything.
 pub(super) fn to_filter(filter: &Filter) -> Option<ServerFilter> {
+    let must = conditions(filter);
+    (!must.is_empty()).then(|| ServerFilter::must(must))
+}
+
+/// The same, and only clips whose captions have every one of `words`.
+pub(super) fn having_words(filter: &Filter, words: &str) -> ServerFilter {
+    let mut must = conditions(filter);
+    must.push(Condition::matches_text(CAPTION, words));
+    ServerFilter::must(must)
+}
+
+fn conditions(filter: &Filter) -> Vec<Condition> {
     let mut must = Vec::new();
     if !filter.sources.is_empty() {
         must.push(of_sources(&filter.sources));
@@ -110,5 +122,5 @@ pub(super) fn to_filter(filter: &Filter) -> Option<ServerFilter> {
         must.push(Condition::range("utc_start_us", before(to as f64)));
         must.push(Condition::range("utc_end_us", after(from as f64)));
     }
-    (!must.is_empty()).then(|| ServerFilter::must(must))
+    must
 }

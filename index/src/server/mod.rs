@@ -10,6 +10,7 @@
 //! What [`keep`](crate::KeepClips::keep) has resolved for is in the server's log, and survives its
 //! crash; how it survives a failing disk is for the replication factor to say.
 
+mod captions;
 mod convert;
 mod retry;
 mod setup;
@@ -21,18 +22,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use footage_clip::{ClipId, ClipRecord, Embedding, ModelRef, SourceId};
+use footage_clip::{Caption, ClipId, ClipRecord, Embedding, ModelRef, SourceId};
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::{
     CountPointsBuilder, DeletePointsBuilder, GetPointsBuilder, PayloadExcludeSelector,
-    PayloadIncludeSelector, PointsIdsList, Query, QueryPointsBuilder, ScrollPointsBuilder,
-    UpsertPointsBuilder,
+    PayloadIncludeSelector, PointsIdsList, Query, QueryPointsBuilder, ScoredPoint,
+    ScrollPointsBuilder, UpsertPointsBuilder,
 };
 
 use self::retry::retried;
 use crate::payload::{self, END, THUMBNAIL};
 use crate::{
-    Collection, Filter, FindClips, Hit, IndexError, KeepClips, StoredClip, With, best_first,
+    Collection, Filter, FindClips, Hit, IndexError, KeepClips, StoredClip, With, WordHit,
+    best_first,
 };
 
 /// Most clips in one message: 768-d vectors with thumbnails stay far below the server's 64 MiB.
@@ -192,6 +194,26 @@ impl ServerIndex {
         Ok(removed)
     }
 
+    /// A limit that the server takes: no larger than there are clips, where it is large.
+    async fn most(&self, limit: usize, filter: &Filter) -> Result<usize, IndexError> {
+        Ok(if limit > MANY {
+            limit.min(usize::try_from(self.count(filter).await?).unwrap_or(usize::MAX))
+        } else {
+            limit
+        })
+    }
+
+    /// What a point found is, with its score.
+    fn hit(&self, point: ScoredPoint) -> Result<Hit, IndexError> {
+        let hit = || {
+            let clip_id = convert::to_clip_id(point.id.as_ref())?;
+            let fields = convert::fields(point.payload);
+            let clip = payload::to_clip(clip_id, fields, None, &self.collection.model)?;
+            Ok(clip.into_hit(point.score))
+        };
+        hit().map_err(|cause| self.damaged(cause))
+    }
+
     /// A page of the points that a filter accepts, by id from `from` on, and where the next begins.
     async fn page(
         &self,
@@ -231,6 +253,10 @@ impl KeepClips for ServerIndex {
             retried("keeping clips", &self.at, upsert).await?;
         }
         Ok(())
+    }
+
+    async fn caption(&self, captions: &[(ClipId, Caption)]) -> Result<u64, IndexError> {
+        self.put_captions(captions).await
     }
 
     async fn flush(&self) -> Result<(), IndexError> {
@@ -296,11 +322,7 @@ impl FindClips for ServerIndex {
         limit: usize,
     ) -> Result<Vec<Hit>, IndexError> {
         self.collection.check_query(query)?;
-        let limit = if limit > MANY {
-            limit.min(usize::try_from(self.count(filter).await?).unwrap_or(usize::MAX))
-        } else {
-            limit
-        };
+        let limit = self.most(limit, filter).await?;
         if limit == 0 {
             return Ok(Vec::new());
         }
@@ -315,16 +337,19 @@ impl FindClips for ServerIndex {
         let request = request.build();
         let found =
             retried("finding clips", &self.at, || self.client.query(request.clone())).await?;
-        let model = &self.collection.model;
-        let hits = found.result.into_iter().map(|point| {
-            let clip_id = convert::to_clip_id(point.id.as_ref())?;
-            let clip = payload::to_clip(clip_id, convert::fields(point.payload), None, model)?;
-            Ok(clip.into_hit(point.score))
-        });
-        let mut hits: Vec<Hit> =
-            hits.collect::<Result<_, _>>().map_err(|cause| self.damaged(cause))?;
+        let hits = found.result.into_iter().map(|point| self.hit(point));
+        let mut hits: Vec<Hit> = hits.collect::<Result<_, _>>()?;
         best_first(&mut hits);
         Ok(hits)
+    }
+
+    async fn find_words(
+        &self,
+        words: &str,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<WordHit>, IndexError> {
+        self.find_captions(words, filter, limit).await
     }
 
     async fn get(&self, ids: &[ClipId], with: With) -> Result<Vec<StoredClip>, IndexError> {

@@ -5,12 +5,14 @@ use qdrant_client::qdrant::{
     BinaryQuantizationBuilder, CreateAliasBuilder, CreateCollectionBuilder,
     CreateFieldIndexCollectionBuilder, Distance, FieldType, IntegerIndexParamsBuilder,
     KeywordIndexParamsBuilder, Memory, QuantizationSearchParamsBuilder, QuantizationType,
-    ScalarQuantizationBuilder, SearchParams, SearchParamsBuilder, VectorParamsBuilder,
+    ScalarQuantizationBuilder, SearchParams, SearchParamsBuilder, TextIndexParamsBuilder,
+    TokenizerType, VectorParamsBuilder,
 };
 
 use super::retry::retried;
 use super::{Quantization, ServerIndex, ServerSettings};
-use crate::payload::{SOURCE, TIMES};
+use crate::payload::{CAPTION, SOURCE, TIMES};
+use crate::words::LANGUAGE;
 use crate::{Collection, IndexError};
 
 /// For each hit asked for, so many clips are found by their rounded vectors and compared again.
@@ -137,7 +139,17 @@ async fn create_payload_indexes(index: &ServerIndex) -> Result<(), IndexError> {
         CreateFieldIndexCollectionBuilder::new(&index.name, field, FieldType::Integer)
             .field_index_params(IntegerIndexParamsBuilder::new(false, true))
     });
-    for request in std::iter::once(source).chain(times) {
+    // As `words::index` has it.
+    let words = TextIndexParamsBuilder::new(TokenizerType::Word)
+        .lowercase(true)
+        .ascii_folding(true)
+        .stopwords_language(LANGUAGE.to_owned())
+        .snowball_stemmer(LANGUAGE.to_owned())
+        .memory(Memory::Cold)
+        .bm25_scoring();
+    let words = CreateFieldIndexCollectionBuilder::new(&index.name, CAPTION, FieldType::Text)
+        .field_index_params(words);
+    for request in std::iter::once(source).chain(times).chain(std::iter::once(words)) {
         let request = request.wait(true).build();
         let create = || index.client.create_field_index(request.clone());
         retried("making a payload index", &index.at, create).await?;

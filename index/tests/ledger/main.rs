@@ -199,6 +199,13 @@ impl KeepClips for Failing {
         self.0.keep(clips).await
     }
 
+    async fn caption(
+        &self,
+        captions: &[(footage_clip::ClipId, footage_clip::Caption)],
+    ) -> Result<u64, footage_index::IndexError> {
+        self.0.caption(captions).await
+    }
+
     async fn flush(&self) -> Result<(), footage_index::IndexError> {
         let at = std::path::PathBuf::from("/data");
         Err(footage_index::IndexError::Failed { doing: "flushing", at, cause: "told to".into() })

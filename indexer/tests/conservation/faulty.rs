@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use footage_clip::{ClipId, ClipRecord, SourceId};
+use footage_clip::{Caption, ClipId, ClipRecord, SourceId};
 use footage_index::contract::collection;
 use footage_index::{IndexError, KeepClips, MemoryIndex, Refusal};
 
@@ -72,6 +72,19 @@ impl KeepClips for FaultyIndex {
         let kept = clips.iter().map(|clip| (clip.clip_id, clip.clone()));
         self.volatile.lock().unwrap().extend(kept);
         Ok(())
+    }
+
+    async fn caption(&self, captions: &[(ClipId, Caption)]) -> Result<u64, IndexError> {
+        self.call("captioning")?;
+        let mut held = self.volatile.lock().unwrap();
+        let mut captioned = 0;
+        for (id, caption) in captions {
+            if let Some(clip) = held.get_mut(id) {
+                clip.caption = Some(caption.to_string());
+                captioned += 1;
+            }
+        }
+        Ok(captioned)
     }
 
     async fn flush(&self) -> Result<(), IndexError> {

@@ -1,28 +1,22 @@
 //! `footage ask`: questions about a stretch of footage.
 
-mod footage;
 mod told;
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _, stderr, stdin, stdout};
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use footage_ask::{Answering, Conversation, Endpoint};
+use footage_ask::{Answering, Conversation};
 use footage_clip::ClipId;
-use footage_model::Device;
-use footage_model::conversation::Answerer;
 
-use self::footage::Seen;
 use self::told::AnswerTold;
 use crate::cli::Stated;
 use crate::compose::House;
+use crate::footage::{self, Seen};
 use crate::instance::Instance;
 use crate::outcome::{Outcome, in_one_line};
 use crate::requests::selection::Named;
 use crate::requests::stretch::StretchRequest;
-use crate::settings::AnswererChoice;
 use crate::terminal::escaped;
 use crate::when::When;
 
@@ -111,20 +105,10 @@ impl Args {
 /// Who answers, as far as it can be told without the footage.
 fn answering(house: &House) -> Result<Answering> {
     let settings = &house.settings.ask;
-    Ok(match &settings.answerer {
-        AnswererChoice::None => bail!(
-            "nobody is there to answer: set `ask.answerer` (or --answerer) to an endpoint that sees \
-             pictures, such as http://localhost:11434/v1, or to a LLaVA's folder; docs/ask.md tells \
-             how"
-        ),
-        AnswererChoice::Endpoint(endpoint) => Answering::Endpoint(Endpoint::new(endpoint.clone())?),
-        AnswererChoice::Folder(dir) => Answering::Here(Arc::new(open(dir)?), settings.sampling()),
-    })
-}
-
-fn open(dir: &Path) -> Result<Answerer> {
-    Answerer::open(dir, &Device::Cpu)
-        .with_context(|| format!("cannot load the answerer in {}", dir.display()))
+    settings.answerer.open(settings.sampling())?.context(
+        "nobody is there to answer: set `ask.answerer` (or --answerer) to an endpoint that sees \
+         pictures, such as http://localhost:11434/v1, or to a LLaVA's folder; docs/ask.md tells how",
+    )
 }
 
 #[tokio::main]
@@ -144,7 +128,7 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
         let store = house.open_existing_store().await?;
         request.answer(house, &store).await?
     };
-    let decode = footage::settings(house, &answering);
+    let decode = footage::decoding(house, &answering);
     let most = footage::most_frames(house, &answering);
     let began = Instant::now();
     let seen = tokio::task::block_in_place(|| Seen::read(stretch, most, &decode))?;

@@ -6,7 +6,7 @@ use footage_ask::Reply;
 use footage_clip::{ClipId, SourceId};
 use serde::Serialize;
 
-use super::footage::Seen;
+use crate::footage::Seen;
 
 /// Version of the form. A field may be added without changing it.
 const VERSION: u32 = 1;

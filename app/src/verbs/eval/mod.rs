@@ -111,6 +111,7 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
                 from: None,
                 to: None,
                 since_s: None,
+                by: None,
                 limit: Some(LIMIT),
                 min_confidence: Some(house.settings.search.min_confidence),
                 all: true,

@@ -1,6 +1,7 @@
 //! `footage index`: files to moments that can be searched.
 
 mod board;
+mod captions;
 mod report;
 
 use std::io::{Write as _, stderr, stdout};
@@ -10,16 +11,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use footage_clip::SourceId;
 use footage_index::{EmbeddedIndex, IndexError, remove_source};
 use footage_indexer::Indexer;
 use footage_model::Model;
 use footage_pipeline::{
-    Cancel, Discovered, FileOutcome, FileProblem, FileSource, IdentifyError, discover,
+    Cancel, Discovered, Ended, FileOutcome, FileProblem, FileSource, IdentifyError, News, discover,
 };
 use footage_topic::{MemoryTopic, Topic};
 
 use self::board::Board;
+use self::captions::{Captioned, Captions};
 use self::report::{Report, Totals};
+use crate::captions::Captioner;
 use crate::cli::Stated;
 use crate::cluster;
 use crate::compose::{House, Store};
@@ -82,16 +86,20 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     if is_cluster {
         return submitted(house, found.files, &cancel, report).await;
     }
+    let captioner = Captioner::open(house)?;
     let model = Arc::new(house.open_model()?);
     let store = house.open_store(&model).await?;
     store.index.optimize_in_background().await?;
     let work = Work { house, store: &store, model, cancel: &cancel, force: args.force };
-    let ended = work.index(found, &mut report).await;
+    let ended = work.index(found, captioner, &mut report).await;
     // Also after a failure: what is there is made durable, and the directory is free again.
     let closed = close(store.index, &cancel).await;
-    let totals = ended?;
+    let (totals, captioned) = ended?;
     closed?;
     report.summary(&totals);
+    if let Some(captioned) = captioned {
+        Report::captions(&captioned);
+    }
     Ok(report.outcome(cancel.is_cancelled()))
 }
 
@@ -156,7 +164,12 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// pipeline -> topic -> indexer -> index, joined in this process.
-    async fn index(&self, found: Discovered, report: &mut Report) -> Result<Totals> {
+    async fn index(
+        &self,
+        found: Discovered,
+        captioner: Option<Captioner>,
+        report: &mut Report,
+    ) -> Result<(Totals, Option<Captioned>)> {
         let settings = &self.house.settings;
         let topic = Arc::new(MemoryTopic::new(settings.index.queue_records));
         let follower = topic.follow().await?;
@@ -180,11 +193,19 @@ impl Work<'_> {
         let earlier = Arc::new(Remembered::new(self.store.ledger.clone(), self.force));
         let (archive, stage) = self.house.archive(&self.model, topic.clone(), earlier.clone())?;
         let board = Arc::new(Board::new(&found.files, committed, earlier.clone()));
+        let captions = captioner.map(|captioner| {
+            Captions::begin(captioner, self.house, self.store, topic.clone(), self.cancel.clone())
+        });
         let on_event = {
             let (board, earlier) = (board.clone(), earlier.clone());
+            let ended = captions.as_ref().and_then(Captions::ended);
             Arc::new(move |event: footage_pipeline::Event<'_>| {
                 board.hear(&event);
                 earlier.hear(&event);
+                if let (Some(ended), Some(source)) = (&ended, completed(&event)) {
+                    // Nobody listens where describing has ended with an error, which is told later.
+                    drop(ended.send(source.clone()));
+                }
             })
         };
         let showing = tokio::spawn(board.clone().show());
@@ -204,7 +225,12 @@ impl Work<'_> {
         stage.context("the model's thread ended unexpectedly")?;
         self.forget_changed(&outcomes).await?;
         report.count(&outcomes);
-        Ok(Totals::of(&outcomes, board.elapsed()))
+        let totals = Totals::of(&outcomes, board.elapsed());
+        let captioned = match captions {
+            Some(captions) => Some(captions.finish().await?),
+            None => None,
+        };
+        Ok((totals, captioned))
     }
 
     async fn forget_changed(&self, outcomes: &[FileOutcome]) -> Result<()> {
@@ -214,6 +240,16 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The source of a file that was read to its end just now.
+fn completed<'a>(event: &footage_pipeline::Event<'a>) -> Option<&'a SourceId> {
+    match event.news {
+        News::Ended(FileOutcome { ended: Ended::Complete, identity: Some(identity), .. }) => {
+            Some(&identity.source_id)
+        }
+        _ => None,
     }
 }
 
@@ -227,7 +263,7 @@ fn has_changed(outcome: &FileOutcome) -> bool {
 }
 
 fn unfinished(outcomes: &[FileOutcome]) -> String {
-    use footage_pipeline::Ended::{Complete, KnownAlready, SameAs};
+    use Ended::{Complete, KnownAlready, SameAs};
     let is_done =
         |outcome: &&FileOutcome| !matches!(outcome.ended, Complete | KnownAlready | SameAs(_));
     counted(outcomes.iter().filter(is_done).count() as u64, "file")

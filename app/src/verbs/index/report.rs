@@ -7,6 +7,7 @@ use std::time::Duration;
 use footage_pipeline::{ClipCounts, DecodeError, DecodeMode, Ended, FileOutcome, FileProblem};
 
 use super::called;
+use super::captions::Captioned;
 use crate::earlier::Earlier;
 use crate::outcome::Outcome;
 use crate::terminal::{counted, duration, escaped};
@@ -97,6 +98,19 @@ impl Report {
             duration(totals.footage_ns),
             duration(elapsed)
         ));
+    }
+
+    /// One line on captions, so that none is left out without a word.
+    pub(super) fn captions(captioned: &Captioned) {
+        let mut text = format!("{} captioned", counted(captioned.made as u64, "clip"));
+        if captioned.left > 0 {
+            text.push_str(&format!(", {} left to `footage caption --missing`", captioned.left));
+        }
+        if let Some(why) = &captioned.why {
+            text.push_str(": ");
+            text.push_str(why);
+        }
+        line(&text);
     }
 
     pub(super) fn outcome(&self, is_cancelled: bool) -> Outcome {

@@ -30,6 +30,7 @@ Examples:
   footage search \"a red car turns left\"
   footage search \"a dog\" --source garden.mp4 --from 1:00 --to 5:00
   footage search \"a delivery\" --since 2d --limit 3 --json
+  footage search \"a red car\" --by caption
   footage search --image rucksack.jpg
   footage search --clip 0b0e7c5e-6c3f-5c83-9c0e-2d6a3f1c9a55    more like this clip
 
@@ -56,6 +57,9 @@ pub(crate) struct Args {
     /// Only what was filmed this long ago or later: 90s, 30m, 2h, 7d, 2w
     #[arg(long, value_name = "AGO", value_parser = ago, conflicts_with_all = ["from", "to"])]
     since: Option<std::time::Duration>,
+    /// By what moments are found: video, caption or both [setting: search.by]
+    #[arg(long, value_name = "WAY", value_parser = ["video", "caption", "both"])]
+    by: Option<String>,
     /// Most moments to show [setting: search.limit]
     #[arg(long, short = 'n', value_name = "N")]
     limit: Option<usize>,
@@ -72,11 +76,12 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn flags(&self) -> Vec<Stated> {
+        let by = self.by.clone().map(|by| ("search.by", by, "--by"));
         let limit = self.limit.map(|n| ("search.limit", n.to_string(), "--limit"));
         // Zero asks for everything; the threshold itself stays, to tell which are matches.
         let least = self.min_confidence.filter(|least| *least != 0.0);
         let least = least.map(|p| ("search.min_confidence", p.to_string(), "--min-confidence"));
-        limit.into_iter().chain(least).collect()
+        by.into_iter().chain(limit).chain(least).collect()
     }
 
     fn wants_all(&self) -> bool {
@@ -99,6 +104,7 @@ impl Args {
             from: self.from,
             to: self.to,
             since_s: self.since.map(|since| since.as_secs_f64()),
+            by: Some(search.by).filter(|_| self.by.is_some() || !self.text.is_empty()),
             limit: Some(search.limit),
             min_confidence: Some(search.min_confidence),
             all: self.wants_all(),

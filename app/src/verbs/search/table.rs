@@ -5,7 +5,7 @@ use std::path::Path;
 
 use footage_clip::{Clock, SourceKind};
 
-use crate::requests::found::{AskedFor, MomentFound, SearchReply, TimeSearched, UtcFound};
+use crate::requests::found::{AskedFor, MomentFound, Route, SearchReply, TimeSearched, UtcFound};
 use crate::terminal::{clock, counted, duration, escaped};
 
 /// The moments, one block each, and what was searched.
@@ -88,10 +88,11 @@ impl Columns {
 fn moment(rank: usize, found: &MomentFound, columns: &Columns, line: &mut impl FnMut(&str)) {
     let confidence = found.confidence.map_or(String::new(), |p| format!("  {:>4}", percent(p)));
     line(&format!(
-        "{rank:>2}  {:name$}  {:>span$}{confidence}  score {:.3}",
+        "{rank:>2}  {:name$}  {:>span$}{confidence}  score {:.3}{}",
         escaped(&found.source),
         span(found),
         found.score,
+        by_caption(found),
         name = columns.name,
         span = columns.span,
     ));
@@ -100,13 +101,22 @@ fn moment(rank: usize, found: &MomentFound, columns: &Columns, line: &mut impl F
         line(&format!("      filmed {}", utc.from));
     }
     if let Some(caption) = &found.caption {
-        line(&format!("      {caption}"));
+        line(&format!("      \"{caption}\""));
     }
     if let Some(path) = &found.thumbnail {
         line(&format!("      {path}"));
     }
     if let Some(play) = &found.play {
         line(&format!("      {}", play.ffplay));
+    }
+}
+
+/// What there is to say where not only its pictures led to it.
+fn by_caption(found: &MomentFound) -> &'static str {
+    match (found.found_by.contains(&Route::Video), found.found_by.contains(&Route::Caption)) {
+        (true, true) => "  by video and caption",
+        (false, true) => "  by caption",
+        _ => "",
     }
 }
 

@@ -1,7 +1,9 @@
 //! Taking clips out of a shard.
 
 use footage_clip::SourceId;
-use qdrant_edge::{PayloadSelectorInclude, PointId, PointOperations, ScrollRequest, WithVector};
+use qdrant_edge::{
+    PayloadSelectorInclude, PointId, PointOperations, ScrollRequest, UpdateOperation, WithVector,
+};
 
 use super::{Engine, path, point, space};
 use crate::{Filter, IndexError};
@@ -20,7 +22,7 @@ impl Engine {
         let removed = self.count(&filter)?;
         if let Some(filter) = self.filter(&filter)? {
             let delete = PointOperations::DeletePointsByFilter(filter);
-            self.update(doing, removed as usize, delete)?;
+            self.update(doing, removed as usize, UpdateOperation::PointOperation(delete))?;
         }
         Ok(removed)
     }
@@ -39,7 +41,9 @@ impl Engine {
             let (ids, next) = self.ending_by(source_id, end_ns, from, doing)?;
             if !ids.is_empty() {
                 removed += ids.len() as u64;
-                self.update(doing, ids.len(), PointOperations::DeletePoints { ids })?;
+                let clips = ids.len();
+                let delete = PointOperations::DeletePoints { ids };
+                self.update(doing, clips, UpdateOperation::PointOperation(delete))?;
             }
             if next.is_none() {
                 return Ok(removed);

@@ -17,13 +17,13 @@ use crate::terminal::clock;
 
 /// Footage that was looked at.
 #[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) stretch: StretchReply,
-    pub(super) frames: Vec<TimedFrame<RgbFrame>>,
+pub(crate) struct Seen {
+    pub(crate) stretch: StretchReply,
+    pub(crate) frames: Vec<TimedFrame<RgbFrame>>,
 }
 
 /// How footage is decoded for who answers.
-pub(super) fn settings(house: &House, answering: &Answering) -> DecodeSettings {
+pub(crate) fn decoding(house: &House, answering: &Answering) -> DecodeSettings {
     let side = |pixels: u32| NonZeroU32::new(pixels).unwrap_or(NonZeroU32::MIN);
     let (short_side, long_side) = match answering {
         Answering::Endpoint(_) => (1, house.settings.ask.picture_pixels),
@@ -36,7 +36,7 @@ pub(super) fn settings(house: &House, answering: &Answering) -> DecodeSettings {
 }
 
 /// How many frames are shown.
-pub(super) fn most_frames(house: &House, answering: &Answering) -> usize {
+pub(crate) fn most_frames(house: &House, answering: &Answering) -> usize {
     match answering {
         Answering::Endpoint(_) => house.settings.ask.frames,
         Answering::Here(answerer, _) => answerer.most_frames(),
@@ -45,24 +45,13 @@ pub(super) fn most_frames(house: &House, answering: &Answering) -> usize {
 
 impl Seen {
     /// Decodes at most `most` frames, spread over the stretch.
-    pub(super) fn read(
+    pub(crate) fn read(
         stretch: StretchReply,
         most: usize,
         decode: &DecodeSettings,
     ) -> Result<Self> {
-        let slots = stretch.slots();
-        let wanted: Vec<u64> = if slots.len() <= most {
-            slots
-        } else {
-            chosen_frames(slots.len(), most).into_iter().map(|at| slots[at]).collect()
-        };
-        let kept = match stretch.kind {
-            SourceKind::File => {
-                check(&stretch)?;
-                KeptFootage::File(stretch.footage.clone())
-            }
-            SourceKind::Camera => KeptFootage::Recording(stretch.footage.clone()),
-        };
+        let wanted = spread(stretch.slots(), most);
+        let kept = kept(&stretch)?;
         let (span, rate) = (stretch.span(), stretch.rate);
         let frames = kept
             .frames(span, rate, &wanted, decode, &Cancel::default())
@@ -71,7 +60,7 @@ impl Seen {
     }
 
     /// What was looked at, for people.
-    pub(super) fn described(&self) -> String {
+    pub(crate) fn described(&self) -> String {
         let StretchReply { source, from_ns, to_ns, kind, .. } = &self.stretch;
         let frames = match self.frames.len() {
             1 => "1 frame".to_owned(),
@@ -88,6 +77,25 @@ impl Seen {
             }
         }
     }
+}
+
+/// At most `most` of these slots, spread over them.
+pub(crate) fn spread(slots: Vec<u64>, most: usize) -> Vec<u64> {
+    if slots.len() <= most {
+        return slots;
+    }
+    chosen_frames(slots.len(), most).into_iter().map(|at| slots[at]).collect()
+}
+
+/// The footage of a stretch, which is certain to be what was indexed.
+pub(crate) fn kept(stretch: &StretchReply) -> Result<KeptFootage> {
+    Ok(match stretch.kind {
+        SourceKind::File => {
+            check(stretch)?;
+            KeptFootage::File(stretch.footage.clone())
+        }
+        SourceKind::Camera => KeptFootage::Recording(stretch.footage.clone()),
+    })
 }
 
 /// A path may hold another film by now: one that was not written to since is the one that was indexed,

@@ -1,0 +1,109 @@
+//! Captions of the files of a run, made beside the indexing.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use footage_clip::SourceId;
+use footage_pipeline::Cancel;
+use footage_topic::MemoryTopic;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::captions::{Captioner, Door};
+use crate::compose::{House, Store};
+use crate::outcome::in_one_line;
+use crate::requests::captions::MissingRequest;
+use crate::requests::selection::Named;
+use crate::terminal::tell;
+
+/// Describes files, each once all of its clips can be found.
+pub(super) struct Captions {
+    /// None once no more files come.
+    files: Option<mpsc::UnboundedSender<SourceId>>,
+    is_indexed: watch::Sender<bool>,
+    describing: JoinHandle<Result<Captioned>>,
+}
+
+/// What became of captions.
+#[derive(Debug, Default)]
+pub(super) struct Captioned {
+    pub made: usize,
+    /// Clips left to `footage caption --missing`.
+    pub left: usize,
+    /// Why, where the pace is not the reason.
+    pub why: Option<String>,
+}
+
+impl Captions {
+    /// Begins, where somebody describes.
+    pub(super) fn begin(
+        captioner: Captioner,
+        house: &House,
+        store: &Store,
+        topic: Arc<MemoryTopic>,
+        cancel: Cancel,
+    ) -> Self {
+        let (files, mut ended) = mpsc::unbounded_channel();
+        let (is_indexed, mut indexed) = watch::channel(false);
+        let house = house.clone();
+        let store = Store { index: store.index.clone(), ledger: store.ledger.clone() };
+        let describing = tokio::spawn(async move {
+            let door = Door::Here(Arc::new(store));
+            let mut captioned = Captioned::default();
+            while let Some(source) = ended.recv().await {
+                // A model on this machine waits: it would take the processor from the other one.
+                if captioner.is_here() {
+                    drop(indexed.wait_for(|indexed| *indexed).await);
+                }
+                topic.caught_up().await;
+                captioned.file(&source, &captioner, &door, &house, &cancel).await?;
+            }
+            Ok(captioned)
+        });
+        Self { files: Some(files), is_indexed, describing }
+    }
+
+    /// A file's clips are on their way into the index, all of them.
+    pub(super) fn ended(&self) -> Option<mpsc::UnboundedSender<SourceId>> {
+        self.files.clone()
+    }
+
+    /// No more files come. Resolves once each was described, or somebody asks to stop.
+    pub(super) async fn finish(mut self) -> Result<Captioned> {
+        self.files = None;
+        self.is_indexed.send_replace(true);
+        if !self.describing.is_finished() {
+            tell("describing what is due; Ctrl-C leaves it to `footage caption --missing`");
+        }
+        self.describing.await.context("the captions ended unexpectedly")?
+    }
+}
+
+impl Captioned {
+    async fn file(
+        &mut self,
+        source: &SourceId,
+        captioner: &Captioner,
+        door: &Door,
+        house: &House,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let named = Named { given: source.to_string(), path: None };
+        let every_ns = house.settings.caption.every_ns;
+        let request = MissingRequest { sources: vec![named], every_ns };
+        for of in door.missing(request, house).await?.sources {
+            self.left += of.spared;
+            let Some(stretch) = of.stretch.filter(|_| !cancel.is_cancelled()) else {
+                self.left += of.due;
+                self.why = self.why.take().or(of.gone);
+                continue;
+            };
+            let done = captioner.describe_all(&stretch, door, cancel, &mut || ()).await;
+            self.made += done.made;
+            self.left += done.failed + done.left;
+            let why = done.why.map(|why| in_one_line(&why));
+            self.why = self.why.take().or(why);
+        }
+        Ok(())
+    }
+}
