@@ -196,7 +196,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut rng = ChaCha8Rng::seed_from_u64(21);
     let network = network(&args.model)
         .with_context(|| format!("reading the image model in {}", args.model.display()))?;
-    let pupil = Pupil::new(network, LANGUAGE, &tokenizer, Template::Alone, &mut rng)?;
+    let pupil = Pupil::new(network, &LANGUAGE, &tokenizer, Template::Alone, &mut rng)?;
     let mut run = Run { world: &world, args, pupil, looks: BTreeMap::new() };
     let stages = [
         (Stage::Pictures, args.pictures),

@@ -198,12 +198,6 @@ impl Network {
         class_last(&((u.mean(1)? + z.mean(1)?)? * 0.5)?)
     }
 
-    /// CLIP's own tokens averaged over time, in place of [`Self::conversation_tokens`].
-    pub(super) fn mean_tokens(&self, layer: &Tensor, frames: usize) -> Result<Tensor> {
-        let (bt, tokens, width) = layer.dims3()?;
-        class_last(&layer.reshape((bt / frames, frames, tokens, width))?.mean(1)?)
-    }
-
     fn gate(&self, name: &str, factor: f64) -> Result<Tensor> {
         candle_nn::ops::sigmoid(&(self.weights.get(name)? * factor)?)
     }
@@ -262,6 +256,12 @@ fn with_mean_class(tokens: &Tensor) -> Result<Tensor> {
     let (b, t, n1, d) = tokens.dims4()?;
     let class = tokens.narrow(2, 0, 1)?.mean_keepdim(1)?.broadcast_as((b, t, 1, d))?;
     Tensor::cat(&[&class.contiguous()?, &tokens.narrow(2, 1, n1 - 1)?], 2)
+}
+
+/// CLIP's own tokens averaged over time, in place of [`Network::conversation_tokens`].
+pub(super) fn mean_tokens(layer: &Tensor, frames: usize) -> Result<Tensor> {
+    let (bt, tokens, width) = layer.dims3()?;
+    class_last(&layer.reshape((bt / frames, frames, tokens, width))?.mean(1)?)
 }
 
 /// Tokens [clips, 1 + N, D] with the class token behind the patches.

@@ -151,7 +151,7 @@ impl Asked<'_, '_> {
             if let Some(asked) = self.list.get_mut(before)
                 && asked.question.contains("still")
             {
-                asked.answer = if is_still { "yes" } else { "no" }.to_owned();
+                if is_still { "yes" } else { "no" }.clone_into(&mut asked.answer);
             }
         }
         if let Some(direction) = actor.motion.direction() {

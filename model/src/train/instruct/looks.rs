@@ -9,6 +9,7 @@ use super::batch::{Asked, Frame};
 use super::pupil::Pupil;
 use crate::train::TrainError;
 use crate::train::data::{self, Example};
+use crate::train::network::mean_tokens;
 
 /// Clips that are seen together.
 const TOGETHER: usize = 16;
@@ -159,9 +160,9 @@ impl Pupil {
         let last = &layers[count - 1];
         Ok(match pooling {
             Pooling::Adapter => self.network.conversation_tokens(&layers, frames)?,
-            Pooling::Mean => self.network.mean_tokens(last, frames)?,
+            Pooling::Mean => mean_tokens(last, frames)?,
             Pooling::SpaceAndTime => {
-                let over_time = self.network.mean_tokens(last, frames)?;
+                let over_time = mean_tokens(last, frames)?;
                 let over_space = last.mean(1)?.reshape((looks.len(), frames, d))?;
                 Tensor::cat(&[&over_time, &over_space], 1)?
             }

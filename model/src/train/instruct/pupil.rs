@@ -52,13 +52,13 @@ impl Pupil {
     /// Where the tokenizer cannot be used.
     pub fn new(
         mut network: Network,
-        language: LlamaConfig,
+        language: &LlamaConfig,
         tokenizer: &str,
         template: Template,
         rng: &mut ChaCha8Rng,
     ) -> Result<Self, TrainError> {
         let rows = Script::rows(tokenizer.as_bytes()).map_err(TrainError::Tokenizer)?;
-        let language = LlamaConfig { vocab: rows, turns_neighbours: false, ..language };
+        let language = LlamaConfig { vocab: rows, turns_neighbours: false, ..language.clone() };
         let script =
             Script::new(tokenizer.as_bytes(), template, rows).map_err(TrainError::Tokenizer)?;
         let frame = Frame::of(&script)?;
@@ -133,7 +133,7 @@ impl Pupil {
     }
 
     /// Scores of the words that come next, where answers are to come: [answer words, vocabulary].
-    fn scores(&self, tokens: &Tensor, batch: &Batch) -> Candle<Tensor> {
+    pub(super) fn scores(&self, tokens: &Tensor, batch: &Batch) -> Candle<Tensor> {
         let w = &self.network.weights;
         let (clips, count, seen) = tokens.dims3()?;
         let tokens = tokens.reshape((clips * count, seen))?;
@@ -154,7 +154,7 @@ impl Pupil {
         ops::linear(&x, &words, &none, w.is_open(WORDS))
     }
 
-    fn batch(&self, tokens: usize, clips: &[Vec<&Asked>]) -> Result<Batch, TrainError> {
+    pub(super) fn batch(&self, tokens: usize, clips: &[Vec<&Asked>]) -> Result<Batch, TrainError> {
         let batch = Batch::new(self.frame, self.language.vocab, tokens, clips);
         let longest = batch
             .passages

@@ -44,17 +44,17 @@ fn pupil() -> Pupil {
     let network = Network { architecture: config.unwrap().architecture, weights };
     let words = "which way does it go? to the left right it does not move ASSISTANT:";
     let mut rng = ChaCha8Rng::seed_from_u64(4);
-    Pupil::new(network, SMALL, &talk_pieces([words], 1), Template::Alone, &mut rng).unwrap()
+    Pupil::new(network, &SMALL, &talk_pieces([words], 1), Template::Alone, &mut rng).unwrap()
 }
 
 /// A bright square on a dark, uneven ground that moves by so many pixels from frame to frame.
 fn film(step: i32) -> Vec<Vec<u8>> {
     let begin = if step < 0 { 48 } else { 8 };
-    let pixel = |frame: i32, x: i32, y: i32, c: usize| {
+    let pixel = |frame: i32, x: i32, y: i32, c: i32| {
         let is_in = (x - begin - step * frame).abs() < 8 && (y - 32).abs() < 8;
-        if is_in { [230, 60, 20][c] } else { (x + 2 * y + 7 * c as i32) as u8 / 2 }
+        if is_in { [230, 60, 20][c as usize] } else { (x + 2 * y + 7 * c) as u8 / 2 }
     };
-    let places = (0..64 * 64 * 3).map(|k: i32| (k / 3 % 64, k / 3 / 64, (k % 3) as usize));
+    let places = (0..64 * 64 * 3).map(|k: i32| (k / 3 % 64, k / 3 / 64, k % 3));
     (0..8).map(|f| places.clone().map(|(x, y, c)| pixel(f, x, y, c)).collect()).collect()
 }
 
@@ -155,7 +155,8 @@ fn what_was_learned_with_the_branch_open_is_what_the_written_folder_answers() {
     let value =
         |pupil: &Pupil, name: &str| pupil.network.weights.get(name).unwrap().copy().unwrap();
     let opened = "backbone.btadapter_S_layers.1.mlp.fc1.weight";
-    let before = [frozen, unread, opened].map(|name| value(&pupil, name));
+    let names = [frozen, unread, opened];
+    let before = names.map(|name| value(&pupil, name));
 
     let looks = looks(&pupil);
     let mut optimiser = Optimiser::new(AdamW { decay: 0.0, ..AdamW::default() });
@@ -166,7 +167,7 @@ fn what_was_learned_with_the_branch_open_is_what_the_written_folder_answers() {
     }
     let right = pupil.examine(&looks.iter().collect::<Vec<_>>(), Pooling::Adapter).unwrap();
     assert!(right.iter().flatten().all(|is_right| *is_right), "{right:?} {losses:?}");
-    let changed = [frozen, unread, opened]
+    let changed = names
         .iter()
         .zip(&before)
         .map(|(name, before)| largest_difference(&value(&pupil, name), before) > 0.0);

@@ -107,7 +107,7 @@ impl Head<'_> {
         self,
         shares: &[f32],
         source: (&[f32], usize, usize),
-        target: (&mut [f32], usize, usize),
+        (target, begin, row): (&mut [f32], usize, usize),
     ) {
         Product {
             size: (self.passage.rows(), self.size, self.passage.shared),
@@ -117,7 +117,7 @@ impl Head<'_> {
             scale: 1.0,
             threads: gemm::Parallelism::None,
         }
-        .write(&mut target.0[target.1 + self.at..], target.2);
+        .write(&mut target[begin + self.at..], row);
     }
 
     /// `target_j = sum_i shares[i, j] source_i` over all rows i and the clip's rows j.
@@ -125,7 +125,7 @@ impl Head<'_> {
         self,
         shares: &[f32],
         source: (&[f32], usize, usize),
-        target: (&mut [f32], usize, usize),
+        (target, begin, row): (&mut [f32], usize, usize),
     ) {
         Product {
             size: (self.passage.shared, self.size, self.passage.rows()),
@@ -135,7 +135,7 @@ impl Head<'_> {
             scale: 1.0,
             threads: gemm::Parallelism::None,
         }
-        .write(&mut target.0[target.1 + self.at..], target.2);
+        .write(&mut target[begin + self.at..], row);
     }
 
     /// How much each row heeds each that it sees.
