@@ -2,6 +2,7 @@
 
 use crate::motion::Motion;
 use crate::plan::Relation;
+use crate::questions::Question;
 use crate::scene::Scene;
 use crate::view::Bounds;
 
@@ -38,6 +39,8 @@ pub struct LabelledImage {
     pub relation: Relation,
     /// The objects it tells of, in the order of the caption.
     pub objects: Vec<PlacedObject>,
+    /// What may be asked about it, with answers.
+    pub questions: Vec<Question>,
 }
 
 /// A clip with what happens in it.
@@ -57,6 +60,8 @@ pub struct LabelledClip {
     pub relation: Relation,
     /// The objects it tells of, in the order of the captions.
     pub objects: Vec<PlacedObject>,
+    /// What may be asked about it, with answers.
+    pub questions: Vec<Question>,
     /// Seconds of the event, counted from the clip's first frame; the first is negative where
     /// the event began before the clip.
     pub event_span: (f32, f32),

@@ -29,6 +29,10 @@ pub enum QuestionKind {
     Place,
     /// Yes or no.
     YesNo,
+    /// About what is not there.
+    Absent,
+    /// About something else than the world.
+    Elsewhere,
 }
 
 /// A question with its one answer.

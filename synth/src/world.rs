@@ -8,10 +8,12 @@ use crate::camera::{Placed, Shot};
 use crate::captions::{Medium, captions};
 use crate::casting::{Cupboard, pick};
 use crate::error::SynthError;
+use crate::interview::Interview;
 use crate::labels::{LabelledClip, LabelledImage, PlacedObject};
 use crate::motion::{Motion, Pose};
 use crate::noise::Noise;
 use crate::plan::{Plan, Relation, Side};
+use crate::questions::Question;
 use crate::scene::Scene;
 use crate::split::Split;
 use crate::sprites::Sprites;
@@ -81,6 +83,7 @@ impl World {
         let shot = self.shot(&plan, view, rng.next_u64());
         let middle = plan.seconds / 2.0;
         let (rgb, objects) = self.frames(&plan, &shot, view, &[middle]);
+        let questions = self.questions(&plan, &shot, split, true, &mut rng);
         LabelledImage {
             rgb: rgb.into_iter().next().unwrap_or_default(),
             width: view.width,
@@ -89,6 +92,7 @@ impl World {
             scene: plan.scene,
             relation: plan.relation,
             objects,
+            questions,
         }
     }
 
@@ -185,8 +189,21 @@ impl World {
             scene: plan.scene,
             relation: plan.relation,
             objects,
+            questions: self.questions(plan, &shot, split, false, &mut rng),
             event_span: (-start, plan.seconds - start),
         }
+    }
+
+    fn questions(
+        &self,
+        plan: &Plan,
+        shot: &Shot,
+        split: Split,
+        is_picture: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Vec<Question> {
+        let props = shot.props.iter().map(|prop| prop.cast.thing).collect();
+        Interview { plan, cupboard: self.cupboard(), props, split, is_picture }.questions(rng)
     }
 
     fn shot(&self, plan: &Plan, view: View, seed: u64) -> Shot {

@@ -1,6 +1,6 @@
 //! Reads a language model: a folder as Hugging Face has it, or a GGUF file.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -58,7 +58,33 @@ impl Llama {
 
     fn open_folder(dir: &Path, device: &Device) -> Result<Self> {
         let text = fs_err::read(dir.join("config.json"))?;
-        let config: HfConfig = serde_json::from_slice(&text)
+        let mut tensors = HashMap::new();
+        for file in safetensors_in(dir)? {
+            let read = candle_core::safetensors::load(&file, device);
+            tensors.extend(read.map_err(|error| refused(&file, error.to_string()))?);
+        }
+        Self::of_parts(dir, &text, tensors, device)
+    }
+
+    /// From `config.json` and one file of safetensors, in memory; `dir` is for messages.
+    pub(super) fn from_bytes(
+        dir: &Path,
+        config: &[u8],
+        weights: &[u8],
+        device: &Device,
+    ) -> Result<Self> {
+        let tensors = candle_core::safetensors::load_buffer(weights, device)
+            .map_err(|error| refused(dir, error.to_string()))?;
+        Self::of_parts(dir, config, tensors, device)
+    }
+
+    fn of_parts(
+        dir: &Path,
+        text: &[u8],
+        mut tensors: HashMap<String, Tensor>,
+        device: &Device,
+    ) -> Result<Self> {
+        let config: HfConfig = serde_json::from_slice(text)
             .map_err(|error| refused(dir, format!("config.json is no LLaMA's: {error}")))?;
         if !matches!(config.model_type.as_str(), "llama" | "llava") {
             let why = format!("it is a `{}`; only LLaMA is understood", config.model_type);
@@ -84,11 +110,6 @@ impl Llama {
             turns_neighbours: false,
         }
         .check(dir)?;
-        let mut tensors = BTreeMap::new();
-        for file in safetensors_in(dir)? {
-            let read = candle_core::safetensors::load(&file, device);
-            tensors.extend(read.map_err(|error| refused(&file, error.to_string()))?);
-        }
         let has_head = tensors.contains_key(&Place::Head.hf());
         let mut take = |name: &str, shape: &[usize]| -> Result<Tensor> {
             let Some(tensor) = tensors.remove(name) else {

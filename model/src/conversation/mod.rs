@@ -5,29 +5,28 @@
 
 mod language;
 mod llama;
+mod parts;
 mod prompt;
 mod sampling;
+mod script;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use footage_clip::RgbFrame;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use serde::Deserialize;
 
 pub use self::llama::{Llama, LlamaConfig, Memory};
+use self::parts::{config_of, in_folder, open_weights, projector_of, tower_of};
 pub use self::prompt::{END, PATCH, START, STOP, Template, Turn};
 pub use self::sampling::Sampling;
 use self::sampling::{Outlet, Sampler};
+pub(crate) use self::script::Script;
 use crate::bt_adapter::{FrameGroups, VideoTower};
-use crate::checkpoint::Checkpoint;
-use crate::config::ModelConfig;
 use crate::model::{CONFIG_FILE, WEIGHTS_FILE};
-use crate::ops::Ops;
 use crate::preprocess::Preprocess;
-use crate::weights::{WeightsFile, known_name};
+use crate::weights::WeightsFile;
 use crate::{ModelError, layers};
 
 /// Name of the configuration in an answerer's folder.
@@ -138,7 +137,7 @@ pub struct Answerer {
     preprocess: Preprocess,
     projector: layers::Linear,
     llama: Llama,
-    tokenizer: tokenizers::Tokenizer,
+    script: Script,
     device: Device,
 }
 
@@ -170,26 +169,83 @@ pub struct Answered {
 /// Tokens of an answer for which there must be room.
 const LEAST_ROOM: usize = 16;
 
+/// An answerer whose files lie in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswererFiles<'a> {
+    /// `answerer.json`; the paths in it are not followed.
+    pub config: &'a [u8],
+    /// `model.json` and the weights of the image model.
+    pub vision: [&'a [u8]; 2],
+    /// Tuned weights of the branch.
+    pub adapter: Option<&'a [u8]>,
+    /// The projector.
+    pub projector: &'a [u8],
+    /// `config.json` and the weights of a LLaMA of Hugging Face, as safetensors.
+    pub language: [&'a [u8]; 2],
+    /// Its `tokenizer.json`.
+    pub tokenizer: &'a [u8],
+}
+
 impl Answerer {
     /// Opens a folder with `answerer.json`.
     pub fn open(dir: &Path, device: &Device) -> Result<Self, ConversationError> {
         let path = dir.join(ANSWERER_FILE);
-        let config: AnswererConfig =
-            serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| {
-                ConversationError::Config { path: path.clone(), why: error.to_string() }
-            })?;
-        let (tower, preprocess) = open_tower(dir, &config, device)?;
+        let config = config_of(&fs_err::read(&path)?, &path)?;
+        let folder = dir.join(&config.vision);
+        let json = fs_err::read(folder.join(CONFIG_FILE))?;
+        let weights = WeightsFile::open(&folder.join(WEIGHTS_FILE));
+        let weights = weights.map_err(|source| in_folder(&folder, source))?;
+        let adapter = config.adapter.as_ref().map(|adapter| open_weights(&dir.join(adapter)));
+        let adapter = adapter.transpose()?;
+        let vision = tower_of(&folder, &json, weights, adapter, config.gates, device)?;
         let llama = Llama::open(&dir.join(&config.language), device)?;
+        let projector = open_weights(&dir.join(&config.projector))?;
+        let tokenizer = dir.join(&config.tokenizer);
+        let words = fs_err::read(&tokenizer)?;
+        Self::of(config, &path, vision, llama, &projector, (&tokenizer, &words), device)
+    }
+
+    /// Loads one that lies in memory.
+    pub fn from_bytes(
+        files: AnswererFiles<'_>,
+        device: &Device,
+    ) -> Result<Self, ConversationError> {
+        let path = Path::new(ANSWERER_FILE);
+        let config = config_of(files.config, path)?;
+        let held = |bytes: &[u8]| WeightsFile::of_bytes(bytes).map_err(ModelError::from);
+        let [json, weights] = files.vision;
+        let adapter = files.adapter.map(held).transpose()?;
+        let folder = &config.vision;
+        let vision = tower_of(folder, json, held(weights)?, adapter, config.gates, device)?;
+        let [language, weights] = files.language;
+        let llama = Llama::from_bytes(&config.language, language, weights, device)?;
+        let projector = held(files.projector)?;
+        let tokenizer = (config.tokenizer.clone(), files.tokenizer);
+        Self::of(config, path, vision, llama, &projector, (&tokenizer.0, tokenizer.1), device)
+    }
+
+    /// Puts the parts together, once they fit.
+    fn of(
+        config: AnswererConfig,
+        path: &Path,
+        (tower, preprocess): (VideoTower, Preprocess),
+        llama: Llama,
+        projector: &WeightsFile,
+        (tokenizer, words): (&Path, &[u8]),
+        device: &Device,
+    ) -> Result<Self, ConversationError> {
         let width = tower.vision.config().width;
-        let projector =
-            open_projector(&dir.join(&config.projector), width, llama.config().width, device)?;
-        let tokenizer = open_tokenizer(&dir.join(&config.tokenizer), llama.config().vocab)?;
+        let LlamaConfig { width: to, vocab, .. } = *llama.config();
+        let projector = projector_of(projector, width, to, device)?;
+        let script = Script::new(words, config.template, vocab).map_err(|why| {
+            ConversationError::Tokenizer(format!("{}: {why}", tokenizer.display()))
+        })?;
         let most = tower.branch.as_ref().map_or(128, |branch| 2 * branch.config().max_frames);
         if config.frames == 0 || config.frames > most {
             let why = format!("`frames` is {}: choose 1 to {most}", config.frames);
-            return Err(ConversationError::Config { path, why });
+            return Err(ConversationError::Config { path: path.to_owned(), why });
         }
-        Ok(Self { config, tower, preprocess, projector, llama, tokenizer, device: device.clone() })
+        Ok(Self { config, tower, preprocess, projector, llama, script, device: device.clone() })
     }
 
     /// Short name, for people and logs.
@@ -243,7 +299,7 @@ impl Answerer {
             return Err(ConversationError::TooLong { tokens: prompt_tokens, context });
         }
         let most = sampling.max_tokens.min(context - prompt_tokens);
-        let ends = [STOP, "<|endoftext|>"].map(|end| self.tokenizer.token_to_id(end));
+        let ends = [STOP, "<|endoftext|>"].map(|end| self.script.marker(end));
         let mut memory = Memory::default();
         let mut sampler = Sampler::new(sampling);
         let mut outlet = Outlet::new(&sampling.stop);
@@ -258,7 +314,7 @@ impl Answerer {
                 break;
             }
             ids.push(next);
-            let so_far = self.decoded(&ids)?;
+            let so_far = self.script.decoded(&ids)?;
             let (new, has_ended) = outlet.take(so_far.trim_start(), false);
             text.push_str(new);
             is_wanted = (new.is_empty() || on_text(new)) && !has_ended;
@@ -266,7 +322,7 @@ impl Answerer {
                 scores = self.llama.read(&self.llama.embed(&[next])?, &mut memory)?;
             }
         }
-        let so_far = self.decoded(&ids)?;
+        let so_far = self.script.decoded(&ids)?;
         let (rest, _) = outlet.take(so_far.trim_start(), true);
         if is_wanted && !rest.is_empty() {
             on_text(rest);
@@ -284,18 +340,8 @@ impl Answerer {
 
     /// The prompt as embeddings, `[S, words]`.
     fn prompt(&self, sight: &Sight, turns: &[Turn]) -> Result<Tensor, ConversationError> {
-        // In what people and models say, the end of an answer is a word like all others.
-        let plain = |text: &String| text.replace(STOP, "</ s>");
-        let turns: Vec<Turn> = turns
-            .iter()
-            .map(|Turn { question, answer }| Turn {
-                question: plain(question),
-                answer: answer.as_ref().map(plain),
-            })
-            .collect();
-        let (before, after) = self.config.template.around_clip(&turns);
-        let before = self.llama.embed(&self.encoded(&before, true)?)?;
-        let after = self.llama.embed(&self.encoded(&after, false)?)?;
+        let (before, after) = self.script.around_clip(turns)?;
+        let (before, after) = (self.llama.embed(&before)?, self.llama.embed(&after)?);
         let (start, end) = (self.marker(START)?, self.marker(END)?);
         Ok(Tensor::cat(&[&before, &start, &sight.0, &end, &after], 0)?)
     }
@@ -303,32 +349,11 @@ impl Answerer {
     /// The row of a marker that was added to the words, where the model has it. The published tuned
     /// weights do not: their rows were never published (BT-ADAPTER.md 4.1).
     fn marker(&self, marker: &str) -> Result<Tensor, ConversationError> {
-        let id = self.tokenizer.token_to_id(marker);
+        let id = self.script.marker(marker);
         match id.filter(|id| (*id as usize) < self.llama.config().vocab) {
             Some(id) => Ok(self.llama.embed(&[id])?),
             None => Ok(self.llama.mean_word()?),
         }
-    }
-
-    /// Ids of a part of the prompt, in which only the end of an answer is a marker.
-    fn encoded(&self, text: &str, is_first: bool) -> Result<Vec<u32>, ConversationError> {
-        let mut ids = Vec::new();
-        for (at, part) in text.split(STOP).enumerate() {
-            if at > 0 {
-                ids.extend(self.tokenizer.token_to_id(STOP));
-            }
-            let encoding = self.tokenizer.encode_fast(part, is_first && at == 0);
-            let encoding = encoding
-                .map_err(|error| ConversationError::Tokenizer(format!("cannot encode: {error}")))?;
-            ids.extend_from_slice(encoding.get_ids());
-        }
-        Ok(ids)
-    }
-
-    fn decoded(&self, ids: &[u32]) -> Result<String, ConversationError> {
-        self.tokenizer
-            .decode(ids, true)
-            .map_err(|error| ConversationError::Tokenizer(format!("cannot decode: {error}")))
     }
 }
 
@@ -342,95 +367,6 @@ pub fn chosen_frames(count: usize, most: usize) -> Vec<usize> {
     let stretch = (count - 1) as f64 / kept as f64;
     let edge = |at: usize| (stretch * at as f64).round_ties_even() as usize;
     (0..kept).map(|at| usize::midpoint(edge(at), edge(at + 1))).collect()
-}
-
-fn open_tower(
-    dir: &Path,
-    config: &AnswererConfig,
-    device: &Device,
-) -> Result<(VideoTower, Preprocess), ConversationError> {
-    let folder = dir.join(&config.vision);
-    let in_folder = |source: ModelError| match source {
-        ModelError::Io(_) => source,
-        source => ModelError::Folder { dir: folder.clone(), source: Box::new(source) },
-    };
-    let model = fs_err::read(folder.join(CONFIG_FILE))?;
-    let model = ModelConfig::from_json(&model).map_err(in_folder)?;
-    let mut files = vec![WeightsFile::open(&folder.join(WEIGHTS_FILE)).map_err(in_folder)?];
-    if let Some(adapter) = &config.adapter {
-        let path = dir.join(adapter);
-        let tuned = WeightsFile::open(&path)?;
-        let mut names = tuned.shapes().map(|(name, _)| known_name(name));
-        if !names.any(|name| name.starts_with(IMAGE_SIDE)) {
-            let why = "there is nothing of a branch in it".to_owned();
-            return Err(ConversationError::Weights { path, why });
-        }
-        drop(names);
-        files.push(tuned);
-        if config.gates == Gates::Half {
-            files.push(half_gates(model.architecture.vision.width)?);
-        }
-    }
-    let checkpoint = Checkpoint::from_files(&files).map_err(in_folder)?;
-    let vb = checkpoint.var_builder(device);
-    let tower = VideoTower::new(&model.architecture, Ops::Fused, &vb.pp(IMAGE_SIDE))?;
-    checkpoint.finish_part(IMAGE_SIDE).map_err(|error| in_folder(error.into()))?;
-    let preprocess = Preprocess::new(model.preprocess.clone(), model.architecture.vision.image);
-    Ok((tower, preprocess))
-}
-
-/// What the tensors of the image side are called.
-const IMAGE_SIDE: &str = "backbone";
-
-/// Gates that are open half, in place of those of a file: zeros, before the sigmoid.
-fn half_gates(width: usize) -> Result<WeightsFile, ConversationError> {
-    let zeros = vec![0; width * size_of::<f32>()];
-    let view = || TensorView::new(Dtype::F32, vec![width], &zeros);
-    let made = view().and_then(|first| {
-        safetensors::serialize([("backbone.balance1", first), ("backbone.balance2", view()?)], None)
-    });
-    let made = made.map_err(|error| ModelError::from(candle_core::Error::wrap(error)))?;
-    Ok(WeightsFile::of_bytes(&made).map_err(ModelError::from)?)
-}
-
-fn open_projector(
-    path: &Path,
-    from: usize,
-    to: usize,
-    device: &Device,
-) -> Result<layers::Linear, ConversationError> {
-    let file = WeightsFile::open(path)?;
-    let take = |name: &str, shape: &[usize]| {
-        let refused = |why: String| ConversationError::Weights { path: path.to_owned(), why };
-        let tensor = Checkpoint::tensor_of(&file, &format!("mm_projector.{name}"), device)
-            .map_err(|error| refused(error.to_string()))?
-            .ok_or_else(|| refused(format!("there is no `mm_projector.{name}` in it")))?;
-        if tensor.dims() == shape {
-            return Ok(tensor);
-        }
-        Err(refused(format!(
-            "`mm_projector.{name}` has shape {:?}; this image model and this language model need \
-             {shape:?}",
-            tensor.dims()
-        )))
-    };
-    Ok(layers::Linear::of(take("weight", &[to, from])?, take("bias", &[to])?))
-}
-
-fn open_tokenizer(path: &Path, vocab: usize) -> Result<tokenizers::Tokenizer, ConversationError> {
-    let refused = |why: String| ConversationError::Tokenizer(format!("{}: {why}", path.display()));
-    let mut tokenizer = tokenizers::Tokenizer::from_bytes(fs_err::read(path)?)
-        .map_err(|error| refused(error.to_string()))?;
-    tokenizer.with_padding(None);
-    tokenizer.with_truncation(None).map_err(|error| refused(error.to_string()))?;
-    // Markers in a person's question, or in an answer, are words.
-    tokenizer.set_encode_special_tokens(true);
-    let most = tokenizer.get_vocab(false).values().max().copied().unwrap_or_default() as usize;
-    if most >= vocab {
-        let why = format!("it has words up to {most}, but the language model's table {vocab} rows");
-        return Err(refused(why));
-    }
-    Ok(tokenizer)
 }
 
 #[cfg(test)]

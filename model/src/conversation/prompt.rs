@@ -21,6 +21,10 @@ pub enum Template {
     /// What the reference was instruction-tuned with.
     #[serde(rename = "vicuna_v1_1")]
     VicunaV11,
+    /// The clip, then one question, and nothing else: what was asked before is not told. For a small
+    /// model that was made so.
+    #[serde(rename = "alone")]
+    Alone,
 }
 
 /// A question of a conversation, and its answer where it was given.
@@ -33,8 +37,10 @@ pub struct Turn {
 }
 
 impl Template {
-    fn system(self) -> &'static str {
-        match self {
+    /// What a conversation begins with; nothing where each question is asked by itself.
+    fn system(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Alone => return None,
             // The reference lacks a space between the second and the third sentence.
             Self::VideoChatGptV1 => {
                 "You are Video-ChatGPT, a large vision-language assistant. You are able to \
@@ -46,14 +52,18 @@ impl Template {
                 "A chat between a curious user and an artificial intelligence assistant. The \
                  assistant gives helpful, detailed, and polite answers to the user's questions."
             }
-        }
+        })
     }
 
     /// What stands before the clip and what after it, without its markers. The clip belongs to the
     /// first question.
     pub fn around_clip(self, turns: &[Turn]) -> (String, String) {
+        let Some(system) = self.system() else {
+            let last = turns.last().map_or("", |turn| turn.question.as_str());
+            return (String::new(), format!("{last} ASSISTANT:"));
+        };
         let first = turns.first().map_or("", |turn| turn.question.as_str());
-        let before = format!("{} USER: {first}\n", self.system());
+        let before = format!("{system} USER: {first}\n");
         let mut after = String::new();
         for (at, turn) in turns.iter().enumerate() {
             if at > 0 {

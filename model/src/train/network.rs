@@ -174,6 +174,30 @@ impl Network {
         Ok(Watched { videos, tokens: after })
     }
 
+    /// The tokens that a language model reads of clips, [clips, N + 1, D], the class token last: the
+    /// mean over time of CLIP's and the branch's. `layers` are the outputs of CLIP's layers L-K to
+    /// L-2, each [clips x T, 1 + N, D].
+    pub(super) fn conversation_tokens(&self, layers: &[Tensor], frames: usize) -> Result<Tensor> {
+        let BranchConfig { middle_norm, .. } = self.branch()?;
+        let gate = self.gate("backbone.balance2", middle_norm)?;
+        let VisionConfig { heads, mlp, .. } = self.architecture.vision;
+        let mut now: Option<(Tensor, Tensor)> = None;
+        for (i, layer) in layers.iter().enumerate() {
+            let (bt, tokens, width) = layer.dims3()?;
+            let u = with_mean_class(&layer.reshape((bt / frames, frames, tokens, width))?)?;
+            let z = match now {
+                None => self.enter(&u)?,
+                Some((_, z)) => z,
+            };
+            let sizes =
+                BranchLayer { frames, tokens, width, heads, mlp, is_gated: i > 0, is_last: false };
+            let z = ops::branch_layer(sizes, &z, &u, &self.branch_params(i, &gate)?)?;
+            now = Some((u, z));
+        }
+        let Some((u, z)) = now else { candle_core::bail!("no layers to branch from") };
+        class_last(&((u.mean(1)? + z.mean(1)?)? * 0.5)?)
+    }
+
     fn gate(&self, name: &str, factor: f64) -> Result<Tensor> {
         candle_nn::ops::sigmoid(&(self.weights.get(name)? * factor)?)
     }
@@ -232,6 +256,18 @@ fn with_mean_class(tokens: &Tensor) -> Result<Tensor> {
     let (b, t, n1, d) = tokens.dims4()?;
     let class = tokens.narrow(2, 0, 1)?.mean_keepdim(1)?.broadcast_as((b, t, 1, d))?;
     Tensor::cat(&[&class.contiguous()?, &tokens.narrow(2, 1, n1 - 1)?], 2)
+}
+
+/// CLIP's own tokens averaged over time, in place of [`Network::conversation_tokens`].
+pub(super) fn mean_tokens(layer: &Tensor, frames: usize) -> Result<Tensor> {
+    let (bt, tokens, width) = layer.dims3()?;
+    class_last(&layer.reshape((bt / frames, frames, tokens, width))?.mean(1)?)
+}
+
+/// Tokens [clips, 1 + N, D] with the class token behind the patches.
+fn class_last(tokens: &Tensor) -> Result<Tensor> {
+    let n1 = tokens.dim(1)?;
+    Tensor::cat(&[&tokens.narrow(1, 1, n1 - 1)?, &tokens.narrow(1, 0, 1)?], 1)
 }
 
 /// `(1 - gate) z + gate u` over the last dimension.

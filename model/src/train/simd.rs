@@ -264,6 +264,87 @@ dispatched! {
     }
 }
 
+dispatched! {
+    /// One row of root-mean-square norm: `y = x / sqrt(mean(x^2) + eps) * weight`.
+    pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+        let n = x.len();
+        let (weight, y) = (&weight[..n], &mut y[..n]);
+        let scale = 1.0 / (sum(n, |i| x[i] * x[i]) / n as f32 + eps).sqrt();
+        for i in 0..n {
+            y[i] = x[i] * scale * weight[i];
+        }
+    }
+}
+
+dispatched! {
+    /// One row of its gradient; adds to `dweight`, sets `dx`.
+    pub(super) fn rms_norm_back(
+        x: &[f32],
+        weight: &[f32],
+        dy: &[f32],
+        eps: f32,
+        dx: &mut [f32],
+        dweight: &mut [f32],
+    ) {
+        let n = x.len();
+        let (weight, dy, dx) = (&weight[..n], &dy[..n], &mut dx[..n]);
+        let dweight = &mut dweight[..n];
+        let scale = 1.0 / (sum(n, |i| x[i] * x[i]) / n as f32 + eps).sqrt();
+        let along = sum(n, |i| dy[i] * weight[i] * x[i]) * scale * scale / n as f32;
+        for i in 0..n {
+            dweight[i] += dy[i] * x[i] * scale;
+            dx[i] = (dy[i] * weight[i] - x[i] * along) * scale;
+        }
+    }
+}
+
+dispatched! {
+    /// `y = gate * sigmoid(gate) * up`.
+    pub(super) fn gated(gate: &[f32], up: &[f32], y: &mut [f32]) {
+        let n = y.len();
+        let (gate, up) = (&gate[..n], &up[..n]);
+        for i in 0..n {
+            y[i] = gate[i] * sigmoid(gate[i]) * up[i];
+        }
+    }
+}
+
+dispatched! {
+    /// Its gradients.
+    pub(super) fn gated_back(
+        gate: &[f32],
+        up: &[f32],
+        dy: &[f32],
+        dgate: &mut [f32],
+        dup: &mut [f32],
+    ) {
+        let n = dy.len();
+        let (gate, up) = (&gate[..n], &up[..n]);
+        let (dgate, dup) = (&mut dgate[..n], &mut dup[..n]);
+        for i in 0..n {
+            let s = sigmoid(gate[i]);
+            dup[i] = dy[i] * gate[i] * s;
+            dgate[i] = dy[i] * up[i] * s * (1.0 + gate[i] * (1.0 - s));
+        }
+    }
+}
+
+dispatched! {
+    /// Turns each head of a row in place: value k and value k + half of it, by the angle k.
+    pub(super) fn turn(row: &mut [f32], cos: &[f32], sin: &[f32]) {
+        let half = cos.len();
+        let sin = &sin[..half];
+        for head in row.chunks_exact_mut(2 * half) {
+            let (a, b) = head.split_at_mut(half);
+            for k in 0..half {
+                let (x, y) = (a[k], b[k]);
+                a[k] = x * cos[k] - y * sin[k];
+                b[k] = x * sin[k] + y * cos[k];
+            }
+        }
+    }
+}
+
 /// What one `AdamW` step needs besides the four arrays.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AdamStep {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
+use crate::conversation;
 use crate::train::TrainError;
 
 const PAD: &str = "[PAD]";
@@ -20,6 +21,21 @@ pub fn word_pieces<'a>(
     least: usize,
     context: usize,
 ) -> String {
+    pieces(corpus, least, &[END], Some(context))
+}
+
+/// The same for a language model that talks about clips: texts are not cut and have no end of their
+/// own; the ends of answers and of clips are tokens.
+pub fn talk_pieces<'a>(corpus: impl IntoIterator<Item = &'a str>, least: usize) -> String {
+    pieces(corpus, least, &[conversation::START, conversation::END, conversation::STOP], None)
+}
+
+fn pieces<'a>(
+    corpus: impl IntoIterator<Item = &'a str>,
+    least: usize,
+    ends: &[&str],
+    context: Option<usize>,
+) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for text in corpus {
         for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
@@ -28,14 +44,16 @@ pub fn word_pieces<'a>(
     }
     let letters = ('a'..='z').chain('0'..='9');
     let marks = [',', '.', '\'', '-', '?', '!'].map(String::from);
+    // A talk has who speaks before what is said.
+    let colon = context.is_none().then(|| ":".to_owned());
     let spelling: BTreeSet<String> =
-        letters.flat_map(|c| [c.to_string(), format!("##{c}")]).chain(marks).collect();
+        letters.flat_map(|c| [c.to_string(), format!("##{c}")]).chain(marks).chain(colon).collect();
     let words = counts.into_iter().filter(|(_, count)| *count >= least).map(|(word, _)| word);
     let all: BTreeSet<String> = words.chain(spelling).collect();
     let tokens: Vec<String> = [PAD.to_owned(), UNKNOWN.to_owned(), BEGIN.to_owned()]
         .into_iter()
         .chain(all)
-        .chain([END.to_owned()])
+        .chain(ends.iter().map(ToString::to_string))
         .collect();
     let vocabulary: serde_json::Map<String, Value> =
         tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
@@ -46,20 +64,34 @@ pub fn word_pieces<'a>(
     };
     let part = |token: &str| json!({"SpecialToken": {"id": token, "type_id": 0}});
     let named = |token: &str| json!({"id": token, "ids": [id(token)], "tokens": [token]});
+    let truncation = context.map(|most| {
+        json!({"direction": "Right", "max_length": most, "strategy": "LongestFirst", "stride": 0})
+    });
+    let all = |sequences: &[&str]| -> Vec<Value> {
+        let mut parts = vec![part(BEGIN)];
+        for (type_id, sequence) in sequences.iter().enumerate() {
+            parts.push(json!({"Sequence": {"id": sequence, "type_id": type_id}}));
+            parts.extend(context.map(|_| part(END)));
+        }
+        parts
+    };
+    let mut added = serde_json::Map::from_iter([(BEGIN.to_owned(), named(BEGIN))]);
+    added.extend(context.map(|_| (END.to_owned(), named(END))));
+    let specials: Vec<Value> =
+        [PAD, UNKNOWN, BEGIN].iter().chain(ends).map(|token| special(token)).collect();
     let file = json!({
         "version": "1.0",
-        "truncation": {"direction": "Right", "max_length": context, "strategy": "LongestFirst", "stride": 0},
+        "truncation": truncation,
         "padding": null,
-        "added_tokens": [special(PAD), special(UNKNOWN), special(BEGIN), special(END)],
+        "added_tokens": specials,
         "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
             "strip_accents": true, "lowercase": true},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {
             "type": "TemplateProcessing",
-            "single": [part(BEGIN), {"Sequence": {"id": "A", "type_id": 0}}, part(END)],
-            "pair": [part(BEGIN), {"Sequence": {"id": "A", "type_id": 0}}, part(END),
-                {"Sequence": {"id": "B", "type_id": 0}}, part(END)],
-            "special_tokens": {BEGIN: named(BEGIN), END: named(END)}
+            "single": all(&["A"]),
+            "pair": all(&["A", "B"]),
+            "special_tokens": added
         },
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
         "model": {"type": "WordPiece", "unk_token": UNKNOWN, "continuing_subword_prefix": "##",

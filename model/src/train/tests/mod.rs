@@ -2,6 +2,7 @@
 //! and a stop that leaves no trace.
 
 mod engine;
+mod language;
 mod squares;
 
 use std::collections::HashMap;
