@@ -30,7 +30,7 @@ pub(crate) async fn run() {
             there += 1;
         }
         let all = index.count(&Filter::default()).await.unwrap();
-        let source = |at: usize| SourceId::try_new(&format!("camera-{at}")).unwrap();
+        let source = |at: usize| SourceId::try_new(format!("camera-{at}")).unwrap();
         // Half of one by age, all of another; put back after it.
         let began = Instant::now();
         let half = index.remove_before(&source(0), (CLIPS / 2 + 1) * STEP_NS).await.unwrap();

@@ -21,7 +21,7 @@ const LIVE_VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Wanted {
     /// It is watched.
-    Live(SourceDefinition),
+    Live(Box<SourceDefinition>),
     /// It is indexed.
     File(FileJob),
     /// It is taken out.
@@ -58,7 +58,9 @@ impl Wanted {
     fn told(&self) -> Result<Vec<u8>> {
         let none = Told { v: VERSION, source: None, file: None, removed: false };
         let told = match self {
-            Self::Live(source) => Told { v: LIVE_VERSION, source: Some(source.clone()), ..none },
+            Self::Live(source) => {
+                Told { v: LIVE_VERSION, source: Some(SourceDefinition::clone(source)), ..none }
+            }
             Self::File(file) => Told { file: Some(file.clone()), ..none },
             Self::Removed => Told { removed: true, ..none },
         };
@@ -95,7 +97,9 @@ pub(crate) async fn announce(
         Some(Wanted::File(job)) => {
             bail!("source `{id}` is the file {}: choose another id", job.path.display())
         }
-        Some(Wanted::Live(_)) | None => tell(house, id, &Wanted::Live(definition.clone())).await,
+        Some(Wanted::Live(_)) | None => {
+            tell(house, id, &Wanted::Live(Box::new(definition.clone()))).await
+        }
     }
 }
 
@@ -167,7 +171,7 @@ fn read(message: &RawMessage) -> Result<(SourceId, Option<Wanted>)> {
     let wanted = match told {
         Told { source: Some(source), file: None, removed: false, .. } => {
             source.check(&id)?;
-            Wanted::Live(source)
+            Wanted::Live(Box::new(source))
         }
         Told { source: None, file: Some(file), removed: false, .. } => Wanted::File(file),
         Told { source: None, file: None, removed: true, .. } => Wanted::Removed,
@@ -195,7 +199,7 @@ mod tests {
     fn what_is_told_of_a_source_is_what_is_heard() {
         let failure = Some("is damaged".to_owned());
         for wanted in [
-            Wanted::Live(SourceDefinition::at("rtsp://cam/1")),
+            Wanted::Live(Box::new(SourceDefinition::at("rtsp://cam/1"))),
             Wanted::File(FileJob { path: "/films/a.mp4".into(), failure: None }),
             Wanted::File(FileJob { path: "/films/b.mp4".into(), failure }),
             Wanted::Removed,

@@ -18,7 +18,7 @@ use super::letting_go::{LettingGo, now_ns, remove_recording};
 use super::pipeline::Pipeline;
 use crate::compose::House;
 use crate::outcome::in_one_line;
-use crate::settings::sources::SourceList;
+use crate::settings::sources::{SourceDefinition, SourceList};
 
 /// How often to look for what is too old.
 const LOOK: Duration = Duration::from_secs(60);
@@ -48,22 +48,19 @@ impl Work {
         let mut is_changed = false;
         let mut look = Instant::now() + LOOK;
         loop {
-            match shares.next().await {
-                Some(change) => {
-                    self.take(change);
-                    is_changed = true;
+            if let Some(change) = shares.next().await {
+                self.take(change);
+                is_changed = true;
+            } else {
+                if is_changed {
+                    // What could not be done now is tried again.
+                    is_changed = !self.keep_up(role).await;
+                    look = look.min(Instant::now());
                 }
-                None => {
-                    if is_changed {
-                        // What could not be done now is tried again.
-                        is_changed = !self.keep_up(role).await;
-                        look = look.min(Instant::now());
-                    }
-                    is_changed |= self.tell_ends().await;
-                    if Instant::now() >= look {
-                        self.letting_go.look(&role.watching.definitions().await).await;
-                        look = Instant::now() + LOOK;
-                    }
+                is_changed |= self.tell_ends().await;
+                if Instant::now() >= look {
+                    self.letting_go.look(&role.watching.definitions().await).await;
+                    look = Instant::now() + LOOK;
                 }
             }
             role.files.store(self.jobs.running(), Ordering::Relaxed);
@@ -94,7 +91,9 @@ impl Work {
         let mut removed = Vec::new();
         for (id, wanted) in self.given.values().flatten() {
             match wanted {
-                Wanted::Live(source) => drop(list.sources.insert(id.clone(), source.clone())),
+                Wanted::Live(source) => {
+                    list.sources.insert(id.clone(), SourceDefinition::clone(source));
+                }
                 Wanted::File(FileJob { path, failure: None }) => {
                     files.insert(id.clone(), path.clone());
                 }
