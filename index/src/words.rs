@@ -137,7 +137,7 @@ mod tests {
             counts
         };
         assert_eq!(counts("The dog runs; the dogs ran, running past a DOG."), [1.0, 1.0, 2.0, 3.0]);
-        assert_eq!(counts("the of and is"), []);
+        assert!(counts("the of and is").is_empty());
         assert_eq!(words.counts("Café"), words.counts("cafe"));
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use footage_clip::SourceId;
+use footage_indexer::Progress;
 use footage_pipeline::Cancel;
-use footage_topic::MemoryTopic;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -35,12 +35,12 @@ pub(super) struct Captioned {
 }
 
 impl Captions {
-    /// Begins, where somebody describes.
+    /// Begins, and goes by what was committed.
     pub(super) fn begin(
         captioner: Captioner,
         house: &House,
         store: &Store,
-        topic: Arc<MemoryTopic>,
+        mut committed: watch::Receiver<Progress>,
         cancel: Cancel,
     ) -> Self {
         let (files, mut ended) = mpsc::unbounded_channel();
@@ -55,7 +55,11 @@ impl Captions {
                 if captioner.is_here() {
                     drop(indexed.wait_for(|indexed| *indexed).await);
                 }
-                topic.caught_up().await;
+                let is_whole = |progress: &Progress| {
+                    progress.sources.get(&source).is_some_and(|source| source.complete)
+                };
+                // Where the indexer has ended, all that it took is committed, and it says what failed.
+                drop(committed.wait_for(is_whole).await);
                 captioned.file(&source, &captioner, &door, &house, &cancel).await?;
             }
             Ok(captioned)

@@ -192,9 +192,9 @@ impl Work<'_> {
 
         let earlier = Arc::new(Remembered::new(self.store.ledger.clone(), self.force));
         let (archive, stage) = self.house.archive(&self.model, topic.clone(), earlier.clone())?;
-        let board = Arc::new(Board::new(&found.files, committed, earlier.clone()));
+        let board = Arc::new(Board::new(&found.files, committed.clone(), earlier.clone()));
         let captions = captioner.map(|captioner| {
-            Captions::begin(captioner, self.house, self.store, topic.clone(), self.cancel.clone())
+            Captions::begin(captioner, self.house, self.store, committed, self.cancel.clone())
         });
         let on_event = {
             let (board, earlier) = (board.clone(), earlier.clone());
