@@ -8,6 +8,9 @@ use footage_model::conversation::Sampling;
 
 use super::Layers;
 
+/// Names the answerer that comes with Footage.
+const BUNDLED: &str = "mini";
+
 /// The settings under `[ask]`.
 #[derive(Clone, Debug)]
 pub(crate) struct AskSettings {
@@ -24,6 +27,8 @@ pub(crate) struct AskSettings {
 pub(crate) enum AnswererChoice {
     /// Nobody was named.
     None,
+    /// The small one that comes with Footage.
+    Bundled,
     /// Somebody on the network.
     Endpoint(EndpointSettings),
     /// A LLaVA in a folder.
@@ -53,6 +58,8 @@ impl AskSettings {
             top_p,
             answerer: if answerer.trim().is_empty() {
                 AnswererChoice::None
+            } else if answerer == BUNDLED {
+                AnswererChoice::Bundled
             } else if answerer.contains("://") {
                 AnswererChoice::Endpoint(endpoint)
             } else {

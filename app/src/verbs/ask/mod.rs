@@ -16,6 +16,7 @@ use footage_model::conversation::Answerer;
 
 use self::footage::Seen;
 use self::told::AnswerTold;
+use crate::bundled;
 use crate::cli::Stated;
 use crate::compose::House;
 use crate::instance::Instance;
@@ -28,9 +29,9 @@ use crate::when::When;
 
 /// Ask a question about a clip or a moment
 ///
-/// Frames of the footage are decoded again and shown to a model that sees: an endpoint that speaks
-/// OpenAI's protocol, or a LLaVA in a folder. The setting `ask.answerer` names it; docs/ask.md tells
-/// how. Without a question, a conversation: each line of the input is asked.
+/// Frames of the footage are decoded again and shown to a model that sees: the small one that comes
+/// with Footage and knows only its synthetic world, an endpoint that speaks OpenAI's protocol, or a
+/// LLaVA in a folder. The setting `ask.answerer` names it; docs/ask.md tells how. Without a question, a conversation: each line of the input is asked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -53,7 +54,7 @@ pub(crate) struct Args {
     /// Up to here, in the same form as --from
     #[arg(long, value_name = "TIME", requires = "source")]
     to: Option<When>,
-    /// Who answers: an endpoint's address or a folder [setting: ask.answerer]
+    /// Who answers: `mini`, an endpoint's address or a folder [setting: ask.answerer]
     #[arg(long, value_name = "URL|DIR")]
     answerer: Option<String>,
     /// Name of the model at an endpoint [setting: ask.model]
@@ -113,10 +114,13 @@ fn answering(house: &House) -> Result<Answering> {
     let settings = &house.settings.ask;
     Ok(match &settings.answerer {
         AnswererChoice::None => bail!(
-            "nobody is there to answer: set `ask.answerer` (or --answerer) to an endpoint that sees \
-             pictures, such as http://localhost:11434/v1, or to a LLaVA's folder; docs/ask.md tells \
-             how"
+            "nobody is there to answer: set `ask.answerer` (or --answerer) to `mini`, to an endpoint \
+             that sees pictures, such as http://localhost:11434/v1, or to a LLaVA's folder; \
+             docs/ask.md tells how"
         ),
+        AnswererChoice::Bundled => {
+            Answering::Here(Arc::new(bundled::answerer()?), settings.sampling())
+        }
         AnswererChoice::Endpoint(endpoint) => Answering::Endpoint(Endpoint::new(endpoint.clone())?),
         AnswererChoice::Folder(dir) => Answering::Here(Arc::new(open(dir)?), settings.sampling()),
     })
