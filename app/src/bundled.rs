@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use candle_core::Device;
+use footage_model::conversation::{Answerer, AnswererFiles};
 use footage_model::{Model, ModelOptions};
 
 const CONFIG: &[u8] = include_bytes!("../../models/mini/model.json");
@@ -14,7 +15,23 @@ pub(crate) fn model(options: ModelOptions) -> Result<Model> {
         .context("cannot load the bundled model")
 }
 
-/// Its files: `model.json`, `model.safetensors` and `tokenizer.json`.
+/// Loads the bundled answerer, which sees with the bundled model.
+pub(crate) fn answerer() -> Result<Answerer> {
+    let files = AnswererFiles {
+        config: include_bytes!("../../models/mini/answerer/answerer.json"),
+        vision: [CONFIG, WEIGHTS],
+        adapter: Some(include_bytes!("../../models/mini/answerer/adapter.safetensors")),
+        projector: include_bytes!("../../models/mini/answerer/projector.safetensors"),
+        language: [
+            include_bytes!("../../models/mini/answerer/language/config.json"),
+            include_bytes!("../../models/mini/answerer/language/model.safetensors"),
+        ],
+        tokenizer: include_bytes!("../../models/mini/answerer/tokenizer.json"),
+    };
+    Answerer::from_bytes(files, &Device::Cpu).context("cannot load the bundled answerer")
+}
+
+/// The bundled model's files: `model.json`, `model.safetensors` and `tokenizer.json`.
 pub(crate) fn files() -> (&'static [u8], &'static [u8], &'static [u8]) {
     (CONFIG, WEIGHTS, TOKENIZER)
 }

@@ -157,7 +157,8 @@ fn footage_that_is_gone_or_another_is_not_asked_about() {
 fn a_question_that_cannot_be_asked_costs_no_footage() {
     let (bench, clip) = indexed("garden.mp4");
     let server = Server::start([Act::Say(vec!["Yes."])]);
-    refused(&bench.run(&["ask", &clip, "what?"]), "set `ask.answerer`");
+    let nobody = bench.run(&["ask", "--answerer", "", &clip, "what?"]);
+    refused(&nobody, "set `ask.answerer`");
     let long = "why? ".repeat(7000);
     refused(&asked(&bench, &server, &[&clip, &long]), "the question has 34999 letters");
     let ran = bench.run(&["ask", "--answerer", "http://u:secret@x/v1", &clip, "what?"]);
@@ -331,4 +332,41 @@ fn a_llava_s_folder_answers_on_this_machine_from_what_the_clip_shows() {
     let config = config.replace("\"language\":\"language\"", "\"language\":\"other.gguf\"");
     fs_err::write(folder.join("answerer.json"), config).unwrap();
     refused(&bench.run(&["ask", "--answerer", "llava", &clip, "what?"]), "holds a `qwen2`");
+}
+
+/// A film of the small world, rendered here, with its truth.
+fn film(bench: &Bench, seed: &str) -> (String, Value) {
+    bench.ok(&["synth", "--videos", "1", "--seconds", "40", "--seed", seed, "--out", "."]);
+    let files = fs_err::read_dir(bench.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let mut truths = files.filter(|path| path.extension().is_some_and(|end| end == "json"));
+    let truth = fs_err::read(truths.next().unwrap()).unwrap();
+    (format!("small-world-{seed}-000.mp4"), serde_json::from_slice(&truth).unwrap())
+}
+
+#[test]
+fn the_bundled_answerer_tells_directions_and_what_it_cannot_tell() {
+    let bench = Bench::new();
+    let (video, truth) = film(&bench, "41");
+    bench.ok(&["index", &video]);
+    let ask = |moment: &str, question: &str| {
+        let told = bench.json(&["ask", "--json", "--set", "ask.temperature=0", moment, question]);
+        assert_eq!(told["model"], "mini");
+        assert!(!told["evidence"]["clips"].as_array().unwrap().is_empty());
+        told["answer"].as_str().unwrap().to_owned()
+    };
+    let (mut asked, mut right, mut moment) = (0, 0, String::new());
+    for event in truth["events"].as_array().unwrap() {
+        let [object] = event["objects"].as_array().unwrap().as_slice() else { continue };
+        let Some(direction) = object["direction"].as_str() else { continue };
+        let time = |name: &str| event[name].as_f64().unwrap();
+        moment = format!("{video}@{:.1}-{:.1}", time("from"), time("to"));
+        let answer = ask(&moment, "which way does it go?");
+        (asked, right) = (asked + 1, right + usize::from(answer.ends_with(direction)));
+    }
+    assert!(asked >= 2 && right == asked, "{right} of {asked}");
+    let names = truth.to_string();
+    let absent = ["penguin", "guitar", "hammer"].into_iter().find(|name| !names.contains(name));
+    let question = format!("which way does the {} move?", absent.unwrap());
+    assert_eq!(ask(&moment, &question), "the clip does not show that");
+    assert_eq!(ask(&moment, "who wrote the first opera?"), "i know only my small world");
 }

@@ -9,6 +9,10 @@ use footage_model::Device;
 use footage_model::conversation::{Answerer, Sampling};
 
 use super::Layers;
+use crate::bundled;
+
+/// Names the answerer that comes with Footage.
+const BUNDLED: &str = "mini";
 
 /// The settings under `[ask]`.
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ pub(crate) struct AskSettings {
 pub(crate) enum AnswererChoice {
     /// Nobody was named.
     None,
+    /// The small one that comes with Footage.
+    Bundled,
     /// Somebody on the network.
     Endpoint(EndpointSettings),
     /// A LLaVA in a folder.
@@ -35,10 +41,13 @@ pub(crate) enum AnswererChoice {
 }
 
 impl AnswererChoice {
-    /// Who is named: an endpoint by its address, a model on this machine by its folder.
+    /// Who is named: an endpoint by its address, a model on this machine by its folder, and the one that
+    /// comes with Footage by its name.
     pub(super) fn of(named: &str, endpoint: EndpointSettings) -> Self {
         if named.trim().is_empty() {
             Self::None
+        } else if named == BUNDLED {
+            Self::Bundled
         } else if named.contains("://") {
             Self::Endpoint(endpoint)
         } else {
@@ -50,6 +59,7 @@ impl AnswererChoice {
     pub(crate) fn open(&self, sampling: Sampling) -> Result<Option<Answering>> {
         Ok(match self {
             Self::None => None,
+            Self::Bundled => Some(Answering::Here(Arc::new(bundled::answerer()?), sampling)),
             Self::Endpoint(endpoint) => Some(Answering::Endpoint(Endpoint::new(endpoint.clone())?)),
             Self::Folder(dir) => {
                 let answerer = Answerer::open(dir, &Device::Cpu)
@@ -94,7 +104,7 @@ impl AskSettings {
 }
 
 /// A text on one line. What it holds is not repeated: it may be a key.
-fn plain(layers: &Layers, key: &str) -> Result<String> {
+pub(super) fn plain(layers: &Layers, key: &str) -> Result<String> {
     let text: String = layers.get(key)?;
     ensure!(!text.chars().any(char::is_control), "setting `{key}` holds a control character");
     Ok(text)

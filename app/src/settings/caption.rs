@@ -1,11 +1,11 @@
 //! Who describes clips in words, and how often.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use footage_ask::{EndpointSettings, Key};
 use footage_model::conversation::Sampling;
 
 use super::Layers;
-use super::ask::{AnswererChoice, AskSettings};
+use super::ask::{AnswererChoice, AskSettings, plain};
 
 /// The word that stands for whoever answers questions.
 const SAME: &str = "ask";
@@ -24,9 +24,9 @@ pub(crate) struct CaptionSettings {
 
 impl CaptionSettings {
     pub(super) fn read(layers: &Layers, ask: &AskSettings) -> Result<Self> {
-        let by = layers.get::<String>("caption.by")?;
-        let key = Some(layers.get::<String>("caption.key")?).filter(|key| !key.is_empty());
-        let model = layers.get::<String>("caption.model")?;
+        let by = plain(layers, "caption.by")?;
+        let key = Some(plain(layers, "caption.key")?).filter(|key| !key.is_empty());
+        let model = plain(layers, "caption.model")?;
         let max_tokens = layers.within("caption.max_tokens", 1, 1000)?;
         let of_ask = ask.endpoint.clone();
         let by = if by.trim() == SAME {
@@ -43,6 +43,11 @@ impl CaptionSettings {
             let endpoint = EndpointSettings { address, model, key, max_tokens, ..of_ask };
             AnswererChoice::of(&by, endpoint)
         };
+        ensure!(
+            !matches!(by, AnswererChoice::Bundled),
+            "setting `caption.by`: the bundled answerer answers questions, and describes nothing: name \
+             an endpoint or a LLaVA's folder"
+        );
         let every_s: f64 = layers.within("caption.every_s", 0.0, 1e6)?;
         Ok(Self {
             by,
@@ -59,12 +64,15 @@ mod tests {
     use crate::settings::{DEFAULTS, Origin};
 
     fn read(stated: &[(&str, &str)]) -> CaptionSettings {
+        tried(stated).unwrap()
+    }
+
+    fn tried(stated: &[(&str, &str)]) -> Result<CaptionSettings> {
         let mut layers = Layers::of_defaults(DEFAULTS).unwrap();
         for (key, text) in stated {
             layers.state_text(key, text, Origin::Default).unwrap();
         }
-        let ask = AskSettings::read(&layers).unwrap();
-        CaptionSettings::read(&layers, &ask).unwrap()
+        CaptionSettings::read(&layers, &AskSettings::read(&layers)?)
     }
 
     fn endpoint(settings: &CaptionSettings) -> &EndpointSettings {
@@ -80,7 +88,13 @@ mod tests {
     #[test]
     fn nobody_describes_unless_somebody_is_named() {
         assert!(matches!(read(&ASK).by, AnswererChoice::None));
-        assert!(matches!(read(&[("caption.by", "ask")]).by, AnswererChoice::None));
+        let nobody = read(&[("caption.by", "ask"), ("ask.answerer", "")]);
+        assert!(matches!(nobody.by, AnswererChoice::None));
+        // Who answers unless somebody is named describes nothing.
+        for by in ["ask", "mini"] {
+            let error = tried(&[("caption.by", by)]).unwrap_err().to_string();
+            assert!(error.contains("describes nothing"), "{error}");
+        }
         assert!(matches!(read(&[("caption.by", "llava")]).by, AnswererChoice::Folder(_)));
     }
 

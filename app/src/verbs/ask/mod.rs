@@ -22,9 +22,9 @@ use crate::when::When;
 
 /// Ask a question about a clip or a moment
 ///
-/// Frames of the footage are decoded again and shown to a model that sees: an endpoint that speaks
-/// OpenAI's protocol, or a LLaVA in a folder. The setting `ask.answerer` names it; docs/ask.md tells
-/// how. Without a question, a conversation: each line of the input is asked.
+/// Frames of the footage are decoded again and shown to a model that sees: the small one that comes
+/// with Footage and knows only its synthetic world, an endpoint that speaks OpenAI's protocol, or a
+/// LLaVA in a folder. The setting `ask.answerer` names it; docs/ask.md tells how. Without a question, a conversation: each line of the input is asked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// Up to here, in the same form as --from
     #[arg(long, value_name = "TIME", requires = "source")]
     to: Option<When>,
-    /// Who answers: an endpoint's address or a folder [setting: ask.answerer]
+    /// Who answers: `mini`, an endpoint's address or a folder [setting: ask.answerer]
     #[arg(long, value_name = "URL|DIR")]
     answerer: Option<String>,
     /// Name of the model at an endpoint [setting: ask.model]
@@ -106,8 +106,8 @@ impl Args {
 fn answering(house: &House) -> Result<Answering> {
     let settings = &house.settings.ask;
     settings.answerer.open(settings.sampling())?.context(
-        "nobody is there to answer: set `ask.answerer` (or --answerer) to an endpoint that sees \
-         pictures, such as http://localhost:11434/v1, or to a LLaVA's folder; docs/ask.md tells how",
+        "nobody is there to answer: set `ask.answerer` (or --answerer) to `mini`, to an endpoint that \
+         sees pictures, such as http://localhost:11434/v1, or to a LLaVA's folder; docs/ask.md tells how",
     )
 }
 
