@@ -1,6 +1,6 @@
 //! Who describes clips in words, and how often.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use footage_ask::{EndpointSettings, Key};
 use footage_model::conversation::Sampling;
 
@@ -9,6 +9,13 @@ use super::ask::{AnswererChoice, AskSettings};
 
 /// The word that stands for whoever answers questions.
 const SAME: &str = "ask";
+
+/// A text, which goes to another machine as it is; the value is not shown, since it may be a key.
+fn text(layers: &Layers, key: &str) -> Result<String> {
+    let text: String = layers.get(key)?;
+    ensure!(!text.contains(char::is_control), "setting `{key}` holds characters that show nothing");
+    Ok(text)
+}
 
 /// The settings under `[caption]`.
 #[derive(Clone, Debug)]
@@ -24,9 +31,9 @@ pub(crate) struct CaptionSettings {
 
 impl CaptionSettings {
     pub(super) fn read(layers: &Layers, ask: &AskSettings) -> Result<Self> {
-        let by = layers.get::<String>("caption.by")?;
-        let key = Some(layers.get::<String>("caption.key")?).filter(|key| !key.is_empty());
-        let model = layers.get::<String>("caption.model")?;
+        let by = text(layers, "caption.by")?;
+        let key = Some(text(layers, "caption.key")?).filter(|key| !key.is_empty());
+        let model = text(layers, "caption.model")?;
         let max_tokens = layers.within("caption.max_tokens", 1, 1000)?;
         let of_ask = ask.endpoint.clone();
         let by = if by.trim() == SAME {
