@@ -178,7 +178,7 @@ impl fmt::Debug for MemoryIndex {
         f.debug_struct("MemoryIndex")
             .field("collection", &self.collection)
             .field("clips", &self.clips().len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -124,15 +124,12 @@ fn without_footage(of: &MissingOf) -> String {
 }
 
 fn told(of: &MissingOf, done: &Described) -> String {
-    let mut text = format!("{}: {} described", of.source, clips(done.made));
-    let without = done.failed + done.left;
-    if without > 0 {
-        text.push_str(&format!(", {without} not"));
-    }
-    match &done.why {
-        Some(why) => text + ": " + &in_one_line(why),
-        None => text,
-    }
+    let without = match done.failed + done.left {
+        0 => String::new(),
+        without => format!(", {without} not"),
+    };
+    let why = done.why.as_ref().map(|why| format!(": {}", in_one_line(why))).unwrap_or_default();
+    format!("{}: {} described{without}{why}", of.source, clips(done.made))
 }
 
 fn clips(count: usize) -> String {

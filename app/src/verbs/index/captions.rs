@@ -19,7 +19,7 @@ use crate::terminal::tell;
 /// Describes files, each once all of its clips can be found.
 pub(super) struct Captions {
     /// None once no more files come.
-    files: Option<mpsc::UnboundedSender<SourceId>>,
+    files: Option<mpsc::Sender<SourceId>>,
     is_indexed: watch::Sender<bool>,
     describing: JoinHandle<Result<Captioned>>,
 }
@@ -35,15 +35,16 @@ pub(super) struct Captioned {
 }
 
 impl Captions {
-    /// Begins, and goes by what was committed.
+    /// Begins, for at most so many files, and goes by what was committed.
     pub(super) fn begin(
         captioner: Captioner,
+        most_files: usize,
         house: &House,
         store: &Store,
         mut committed: watch::Receiver<Progress>,
         cancel: Cancel,
     ) -> Self {
-        let (files, mut ended) = mpsc::unbounded_channel();
+        let (files, mut ended) = mpsc::channel(most_files.max(1));
         let (is_indexed, mut indexed) = watch::channel(false);
         let house = house.clone();
         let store = Store { index: store.index.clone(), ledger: store.ledger.clone() };
@@ -68,7 +69,7 @@ impl Captions {
     }
 
     /// A file's clips are on their way into the index, all of them.
-    pub(super) fn ended(&self) -> Option<mpsc::UnboundedSender<SourceId>> {
+    pub(super) fn ended(&self) -> Option<mpsc::Sender<SourceId>> {
         self.files.clone()
     }
 

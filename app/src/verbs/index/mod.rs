@@ -194,7 +194,14 @@ impl Work<'_> {
         let (archive, stage) = self.house.archive(&self.model, topic.clone(), earlier.clone())?;
         let board = Arc::new(Board::new(&found.files, committed.clone(), earlier.clone()));
         let captions = captioner.map(|captioner| {
-            Captions::begin(captioner, self.house, self.store, committed, self.cancel.clone())
+            Captions::begin(
+                captioner,
+                found.files.len(),
+                self.house,
+                self.store,
+                committed,
+                self.cancel.clone(),
+            )
         });
         let on_event = {
             let (board, earlier) = (board.clone(), earlier.clone());
@@ -203,8 +210,9 @@ impl Work<'_> {
                 board.hear(&event);
                 earlier.hear(&event);
                 if let (Some(ended), Some(source)) = (&ended, completed(&event)) {
-                    // Nobody listens where describing has ended with an error, which is told later.
-                    drop(ended.send(source.clone()));
+                    // There is room for all. Nobody listens where describing has ended with an error,
+                    // which is told later.
+                    drop(ended.try_send(source.clone()));
                 }
             })
         };

@@ -102,15 +102,13 @@ impl Report {
 
     /// One line on captions, so that none is left out without a word.
     pub(super) fn captions(captioned: &Captioned) {
-        let mut text = format!("{} captioned", counted(captioned.made as u64, "clip"));
-        if captioned.left > 0 {
-            text.push_str(&format!(", {} left to `footage caption --missing`", captioned.left));
-        }
-        if let Some(why) = &captioned.why {
-            text.push_str(": ");
-            text.push_str(why);
-        }
-        line(&text);
+        let made = counted(captioned.made as u64, "clip");
+        let left = match captioned.left {
+            0 => String::new(),
+            left => format!(", {left} left to `footage caption --missing`"),
+        };
+        let why = captioned.why.as_ref().map(|why| format!(": {why}"));
+        line(&format!("{made} captioned{left}{}", why.unwrap_or_default()));
     }
 
     pub(super) fn outcome(&self, is_cancelled: bool) -> Outcome {
