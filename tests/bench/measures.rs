@@ -214,8 +214,8 @@ pub(crate) async fn through(records: u64) {
 pub(crate) async fn memory(records: u64) {
     for is_kept in [false, true] {
         let data = tempfile::tempdir().unwrap();
-        let index = EmbeddedIndex::open(data.path(), &collection(DIM), EmbeddedSettings::default());
-        let index = index.await.unwrap();
+        let (wanted, settings) = (collection(DIM), EmbeddedSettings::default());
+        let index = EmbeddedIndex::open(data.path(), &wanted, settings).await.unwrap();
         let ledger = Ledger::open(index.folder()).unwrap();
         let behind = is_kept.then(|| Arc::new(index.clone()) as Arc<dyn KeepClips>);
         let noting = Arc::new(Noting { behind, ..Noting::default() });
