@@ -68,6 +68,9 @@ fn a_second_process_is_told_who_has_the_data_directory() {
     copies(&bench, 4);
 
     let (mut child, _out) = indexing(&bench);
+    // It goes no further: who asks waits a moment, in case that it ends.
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
     let ran = bench.run(&["search", "a dog"]);
     let doctor = bench.ok(&["doctor"]);
     child.kill().unwrap();
