@@ -68,23 +68,6 @@ async fn a_broker_that_stands_still_for_a_while_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_is_killed_under_load_and_comes_back_loses_nothing() {
-    let Some(mut trial) = Trial::begin().await else { return };
-    trial.site.start("indexer", "indexer");
-    for _ in 0..2 {
-        trial.wait_for_more(50).await;
-        let after = trial.chance.random_range(0..300);
-        tokio::time::sleep(Duration::from_millis(after)).await;
-        trial.site.broker.kill();
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        trial.site.broker.restart();
-    }
-    trial.wait_for_more(50).await;
-    trial.conserved(&[], &[]).await;
-    trial.site.stop("indexer");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_index_server_that_is_killed_under_load_and_comes_back_loses_nothing() {
     let Some(mut trial) = Trial::begin().await else { return };
     trial.site.start("indexer", "indexer");
