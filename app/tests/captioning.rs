@@ -144,7 +144,10 @@ fn what_was_not_described_is_told_and_described_by_the_next_run() {
     let ran = bench.run(&["caption", "--missing"]);
     assert!(ran.code == Some(2) && ran.err.contains("set `caption.by`"), "{ran:?}");
     let ran = bench.run(&["caption", "--missing", "--answerer", "ask"]);
-    assert!(ran.code == Some(2) && ran.err.contains("set `caption.by`"), "nobody either: {ran:?}");
+    assert!(
+        ran.code == Some(2) && ran.err.contains("describes nothing"),
+        "the bundled one: {ran:?}"
+    );
 }
 
 #[test]

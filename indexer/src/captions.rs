@@ -22,6 +22,7 @@ pub enum Turn {
 
 /// Goes through the clips of one source in order of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the unit belongs to each name")]
 pub struct Pace {
     /// No two captions begin closer to each other, in nanoseconds of media time.
     every_ns: u64,
@@ -242,7 +243,7 @@ mod tests {
         assert_eq!(waiting.len(), 4);
         let order: Vec<_> = std::iter::from_fn(|| waiting.pop()).map(|(_, clip)| clip).collect();
         assert_eq!(order, [1, 10, 2, 11]);
-        assert!(waiting.is_empty() && waiting.len() == 0);
+        assert!(waiting.is_empty());
         let mut none = Waiting::new(0);
         assert_eq!(none.push(&gate, 7), Some(7));
         assert!(none.pop().is_none());

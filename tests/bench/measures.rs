@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use footage_clip::{ClipId, ClipRecord, SourceId};
+use footage_clip::{Caption, ClipId, ClipRecord, SourceId};
 use footage_index::contract::{clip, collection, direction};
 use footage_index::{
     EmbeddedIndex, EmbeddedSettings, IndexError, KeepClips, Ledger, Quantization, ServerIndex,
@@ -98,7 +98,7 @@ fn rate(records: u64, took: Duration) -> String {
 struct Noting {
     behind: Option<Arc<dyn KeepClips>>,
     kept: AtomicU64,
-    is_noting: bool,
+    notes_when: bool,
     found: Mutex<HashMap<ClipId, Instant>>,
 }
 
@@ -109,7 +109,7 @@ impl KeepClips for Noting {
             behind.keep(clips).await?;
         }
         self.kept.fetch_add(clips.len() as u64, Ordering::Relaxed);
-        if self.is_noting {
+        if self.notes_when {
             let now = Instant::now();
             self.found.lock().unwrap().extend(clips.iter().map(|clip| (clip.clip_id, now)));
         }
@@ -121,6 +121,10 @@ impl KeepClips for Noting {
             Some(behind) => behind.flush().await,
             None => Ok(()),
         }
+    }
+
+    async fn caption(&self, _: &[(ClipId, Caption)]) -> Result<u64, IndexError> {
+        Ok(0)
     }
 
     async fn remove_source(&self, _: &SourceId) -> Result<u64, IndexError> {
@@ -242,7 +246,7 @@ pub(crate) async fn latency(seconds: u64) {
     let vectors = VectorServer::start(&[]);
     let index = ServerIndex::open(&server(&vectors), &collection(DIM)).await.unwrap();
     let behind = Some(Arc::new(index) as Arc<dyn KeepClips>);
-    let noting = Arc::new(Noting { behind, is_noting: true, ..Noting::default() });
+    let noting = Arc::new(Noting { behind, notes_when: true, ..Noting::default() });
     let topic = opened(&broker, TOPIC, "indexers").await;
     let coverage = Arc::new(opened(&broker, "footage.coverage.v1", "none").await);
     let indexer = Indexer::new(noting.clone(), Announced::new(coverage), settings());

@@ -22,7 +22,7 @@ use crate::watching::{Recordings, policy};
 
 /// A source is closed a little at a time, and not every minute: at this part of its age, or at this
 /// much.
-const STEP: (u32, Duration) = (100, Duration::from_mins(10));
+const STEP: (u32, Duration) = (100, Duration::from_secs(600));
 
 /// Says what is to go.
 pub(super) struct LettingGo {

@@ -251,7 +251,7 @@ async fn tell_changes(watching: Arc<Watching>, mut ended: watch::Receiver<bool>)
             let before = told.get(id).and_then(unrecorded);
             match (before, unrecorded(state)) {
                 (before, Some(why)) if before != Some(why) => {
-                    tell(&format!("{id}: not recorded: {why}"))
+                    tell(&format!("{id}: not recorded: {why}"));
                 }
                 (Some(_), None) => tell(&format!("{id}: recorded again")),
                 _ => {}
