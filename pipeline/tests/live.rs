@@ -350,7 +350,8 @@ async fn a_file_at_its_own_pace_ends_or_begins_again() {
     assert!(began.elapsed() > Duration::from_millis(2500), "at its own pace");
     house.watch.remove(&once.source_id).await;
     let (first, last) = house.conserved();
-    assert!(last - first > 3 * S);
+    // Its last picture may be cut short by what the sampling grid leaves.
+    assert!(last - first > 5 * S / 2, "{} ns", last - first);
     once.location = Location::file(path, true).unwrap();
     house.watch.set(once.clone());
     until("to begin again", || house.runs().len() >= 4, || format!("{:?}", house.runs())).await;
