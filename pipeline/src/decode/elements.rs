@@ -26,7 +26,17 @@ pub(crate) fn link(from: &gst::Pad, to: &gst::Pad) -> Result<(), DecodeError> {
 ///
 /// It wakes while the graph leaves it alone. Should the graph's own thread do it at the same time, it
 /// would hold the element and wait for the stream, while we hold the stream and wait for the element.
+///
+/// A graph that is still being made starts it with all the others: awake before the graph is, it would
+/// stream already, and be put to sleep again in the middle of it.
 pub(crate) fn start(element: &gst::Element) -> Result<(), DecodeError> {
+    let is_running = |graph: gst::Element| {
+        graph.current_state().max(graph.pending_state()) >= gst::State::Paused
+    };
+    if !element.parent().and_downcast::<gst::Element>().is_some_and(is_running) {
+        element.set_locked_state(false);
+        return Ok(());
+    }
     let awake = element.set_state(gst::State::Paused);
     element.set_locked_state(false);
     awake.map_err(|error| DecodeError::Broken(format!("`{}`: {error}", element.name())))?;
