@@ -18,7 +18,7 @@ use footage_clip::RgbFrame;
 use serde::Deserialize;
 
 pub use self::llama::{Llama, LlamaConfig, Memory};
-use self::parts::{config_of, in_folder, open_weights, projector_of, tower_of};
+use self::parts::{config_of, in_folder, projector_of, tower_of};
 pub use self::prompt::{END, PATCH, START, STOP, Template, Turn};
 pub use self::sampling::Sampling;
 use self::sampling::{Outlet, Sampler};
@@ -195,11 +195,11 @@ impl Answerer {
         let json = fs_err::read(folder.join(CONFIG_FILE))?;
         let weights = WeightsFile::open(&folder.join(WEIGHTS_FILE));
         let weights = weights.map_err(|source| in_folder(&folder, source))?;
-        let adapter = config.adapter.as_ref().map(|adapter| open_weights(&dir.join(adapter)));
+        let adapter = config.adapter.as_ref().map(|adapter| WeightsFile::open(&dir.join(adapter)));
         let adapter = adapter.transpose()?;
         let vision = tower_of(&folder, &json, weights, adapter, config.gates, device)?;
         let llama = Llama::open(&dir.join(&config.language), device)?;
-        let projector = open_weights(&dir.join(&config.projector))?;
+        let projector = WeightsFile::open(&dir.join(&config.projector))?;
         let tokenizer = dir.join(&config.tokenizer);
         let words = fs_err::read(&tokenizer)?;
         Self::of(config, &path, vision, llama, &projector, (&tokenizer, &words), device)

@@ -64,10 +64,6 @@ pub(super) fn tower_of(
 /// What the tensors of the image side are called.
 const IMAGE_SIDE: &str = "backbone";
 
-pub(super) fn open_weights(path: &Path) -> Result<WeightsFile, ConversationError> {
-    Ok(WeightsFile::open(path)?)
-}
-
 /// Gates that are open half, in place of those of a file: zeros, before the sigmoid.
 fn half_gates(width: usize) -> Result<WeightsFile, ConversationError> {
     let zeros = vec![0; width * size_of::<f32>()];
