@@ -17,8 +17,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::site::{PATIENCE, Site};
 
-/// Cameras that the load is of.
-pub(crate) const SOURCES: [&str; 4] = ["gate", "yard", "hall", "roof"];
+/// Cameras that the load is of: some in every partition.
+pub(crate) const SOURCES: [&str; 4] = ["gate", "yard", "hall", "ramp"];
 
 /// Clips of a source that are published together.
 const AT_ONCE: u64 = 10;
