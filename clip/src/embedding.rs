@@ -58,7 +58,17 @@ impl Embedding {
     /// In debug builds, when the two have different dimensions.
     pub fn cosine(&self, other: &Self) -> f32 {
         debug_assert_eq!(self.dim(), other.dim(), "embeddings of different models");
-        self.0.iter().zip(&other.0).map(|(a, b)| a * b).sum()
+        // In sixteen sums, which the compiler turns into vectors.
+        let (a, a_rest) = self.0.as_chunks::<16>();
+        let (b, b_rest) = other.0.as_chunks::<16>();
+        let mut sums = [0.0_f32; 16];
+        for (a, b) in a.iter().zip(b) {
+            for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+                *sum += a * b;
+            }
+        }
+        let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+        sums.iter().sum::<f32>() + rest
     }
 }
 

@@ -69,6 +69,9 @@ pub trait VideoEncoder: Send + Sync {
 pub trait TextEncoder: Send + Sync {
     /// One embedding for each text, in order.
     fn embed_texts(&self, texts: &[&str]) -> Result<Vec<Embedding>, ModelError>;
+
+    /// Whether the whole of a text is read: one that is longer than the context loses its end.
+    fn fits(&self, text: &str) -> Result<bool, ModelError>;
 }
 
 /// The number of frames of every clip, once it is known that they agree and fit the model.

@@ -112,6 +112,10 @@ impl TextEncoder for TensorTextEncoder {
         let ids = Tensor::from_vec(ids, (texts.len(), length), &self.device)?;
         normalised(&self.tower.forward(&ids)?)
     }
+
+    fn fits(&self, text: &str) -> Result<bool, ModelError> {
+        self.tokenizer.fits(text)
+    }
 }
 
 fn normalised(rows: &Tensor) -> Result<Vec<Embedding>, ModelError> {

@@ -14,6 +14,7 @@ mod moments;
 mod play;
 mod query;
 mod report;
+mod retrieval;
 mod searched;
 #[cfg(test)]
 mod testing;
@@ -26,4 +27,5 @@ pub use moments::{Moment, merge, nearest};
 pub use play::Play;
 pub use query::{Asked, Query, QueryError};
 pub use report::{CoverageReport, Interval, IntervalState, ReportedRun, Totals};
+pub use retrieval::{Recognition, Retrieval};
 pub use searched::Searched;

@@ -1,6 +1,8 @@
-//! `footage model`: what models there are, whether one computes what it should, and training one.
+//! `footage model`: what models there are, whether one computes what it should, training one and
+//! measuring it.
 
 mod bench;
+mod eval;
 mod pull;
 
 use std::io::{Write as _, stdout};
@@ -17,7 +19,7 @@ use crate::outcome::Outcome;
 use crate::terminal::{escaped, masked};
 use crate::verbs::train;
 
-/// Look at models, check them and train them
+/// Look at models, check them, train them and measure them
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -47,6 +49,7 @@ enum Verb {
     /// `token_ids`), and the tensors expected. The model library's page on `check` lists the names.
     Check(Check),
     Train(Box<train::Args>),
+    Eval(Box<eval::Args>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -81,6 +84,7 @@ pub(crate) fn run(args: Args, house: &House) -> Result<Outcome> {
         Verb::Remove(args) => pull::remove(&args, house),
         Verb::Bench(args) => bench::bench(&args, house),
         Verb::Train(args) => train::run(&args, house),
+        Verb::Eval(args) => eval::run(&args, house),
     }
 }
 

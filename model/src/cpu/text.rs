@@ -45,6 +45,10 @@ impl TextEncoder for CpuTextEncoder {
         };
         texts.par_iter().with_max_len(1).map(embed).collect()
     }
+
+    fn fits(&self, text: &str) -> Result<bool, ModelError> {
+        self.tokenizer.fits(text)
+    }
 }
 
 /// The text tower, from ids on.

@@ -1,6 +1,5 @@
 //! `footage model train`: pre-trains a model's branch on somebody's own footage.
 
-mod data;
 mod features;
 mod plot;
 mod run;
@@ -19,7 +18,9 @@ use self::run::Run;
 use super::index::stopped_by_signals;
 use crate::bundled;
 use crate::compose::House;
+use crate::datasets::Source;
 use crate::outcome::Outcome;
+use crate::stretches::Stretches;
 
 /// Train a model's branch on videos with captions
 ///
@@ -32,16 +33,14 @@ Examples:
   footage model train --data captions.csv --out models/mine
   footage --model models/mine index ~/Videos
 
-The CSV's first line is `path,caption` or `path,caption,from,to`; times are seconds. A folder stands
-for the captions.csv in it. OUT becomes a model's folder; OUT/training holds the checkpoint, the
+A captions' CSV begins with `path,caption` or `path,caption,from,to`; times are seconds. OUT becomes a model's folder; OUT/training holds the checkpoint, the
 losses (CSV, and SVG to look at) and the kept features.
 
 Exit code: 0 trained on all, 1 trained but some captions had to be left out (each has a line that says
 why), 2 it failed, 130 interrupted.")]
 pub(crate) struct Args {
-    /// CSV of videos and captions, or a folder with a captions.csv
-    #[arg(long, value_name = "CSV_OR_DIR")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: Source,
     /// Folder for the trained model; a training that is in it is gone on with
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -123,7 +122,7 @@ pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
     let recipe = args.checked()?;
     let folder = args.out.join("training");
     run::may_write(&args.out, &folder)?;
-    let rows = data::read(&args.data)?;
+    let (dataset, videos) = args.data.read()?;
     let cancel = stopped_by_signals()?;
 
     let model = house.open_model()?;
@@ -142,8 +141,9 @@ pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
     ensure!(window.length() <= most, "the branch takes clips of at most {most} frames");
 
     let cache = folder.join("features");
-    let gathering = Gathering { training: &training, window, decode, cache, cancel: &cancel };
-    let (clips, left_out) = gathering.gather(rows)?;
+    let reading = Stretches { window, decode, cancel: &cancel };
+    let gathering = Gathering { training: &training, reading, cache };
+    let (clips, left_out) = gathering.gather(dataset.rows, &videos)?;
     if cancel.is_cancelled() {
         return Ok(Outcome::Interrupted);
     }

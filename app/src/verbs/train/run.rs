@@ -145,7 +145,7 @@ impl Run<'_> {
         let named = clips
             .iter()
             .filter_map(|clip| self.clips.0.get(*clip))
-            .map(|clip| escaped(&format!("{} (line {})", clip.row.path.display(), clip.row.line)));
+            .map(|clip| escaped(&format!("{} (line {})", clip.row.video, clip.row.line)));
         anyhow::anyhow!(
             "step {step} gave no finite {what}, on {}; the last checkpoint is kept: a lower --rate, \
              in a new folder, may help",

@@ -90,7 +90,6 @@ pub struct Pretraining {
     head: (Linear, LayerNorm),
     video: CpuVideoEncoder,
     text: CpuTextEncoder,
-    tokenizer: Tokenizer,
 }
 
 impl std::fmt::Debug for Pretraining {
@@ -197,10 +196,9 @@ impl Pretraining {
         );
         let preprocess = Preprocess::new(config.preprocess.clone(), architecture.vision.image);
         let video = CpuVideoEncoder::new(&tower, preprocess, Precision::default())?;
-        let words = || Tokenizer::new(&config, tokenizer_file);
+        let words = Tokenizer::new(&config, tokenizer_file)?;
         Ok(Self {
-            text: CpuTextEncoder::new(&text, words()?)?,
-            tokenizer: words()?,
+            text: CpuTextEncoder::new(&text, words)?,
             tokenizer_file: tokenizer_file.map(<[u8]>::to_vec),
             frozen_hash: hash_of(&config, &frozen)?,
             config,
@@ -268,7 +266,7 @@ impl Pretraining {
     /// # Errors
     /// Where the tokenizer fails on it.
     pub fn fits(&self, caption: &str) -> Result<bool, ModelError> {
-        self.tokenizer.fits(caption)
+        self.text.fits(caption)
     }
 
     /// The clips' states as the tower's, each `[B·T, 1+N, D]`, from [`Self::features`] of clips of

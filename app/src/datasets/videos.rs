@@ -1,0 +1,110 @@
+//! The videos of a data set on a disk.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Folders in folders that are searched.
+const DEEPEST: usize = 8;
+
+/// A folder of videos.
+#[derive(Debug)]
+pub(crate) struct Videos {
+    folder: PathBuf,
+    /// Files by their name without its ending. Gathered when the first one is asked for by name.
+    by_stem: std::cell::OnceCell<BTreeMap<String, Vec<PathBuf>>>,
+}
+
+impl Videos {
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        fs_err::read_dir(folder)?;
+        Ok(Self { folder: folder.to_owned(), by_stem: std::cell::OnceCell::new() })
+    }
+
+    /// The file that a data set calls `name`: a path in the folder, or a file's name, with its ending
+    /// or without, in any folder of it.
+    pub(crate) fn find(&self, name: &str) -> Result<PathBuf> {
+        let file = self.folder.join(name);
+        if file.is_file() {
+            return Ok(file);
+        }
+        let is_inside = Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
+        let by_stem = self.by_stem.get_or_init(|| gathered(&self.folder));
+        let missing = || format!("{} has no video called {name}", self.folder.display());
+        let files = by_stem.get(stem(name)).filter(|_| is_inside).with_context(missing)?;
+        let of_name: Vec<&PathBuf> = files
+            .iter()
+            .filter(|file| Path::new(name).parent().is_none_or(|within| ends_in(file, within)))
+            .collect();
+        match of_name[..] {
+            [file] => Ok(file.clone()),
+            [] => bail!(missing()),
+            [one, other, ..] => {
+                bail!("{name} may be {} or {}: keep one of them", one.display(), other.display())
+            }
+        }
+    }
+}
+
+/// A video's name without folders and ending. Some lists have it cut off after the dot.
+pub(super) fn stem(name: &str) -> &str {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    match name.rsplit_once('.') {
+        // `clip_0.5-2.25` has no ending: endings begin with a letter, or are cut off, or are `3gp`.
+        Some((stem, ending))
+            if ending.is_empty()
+                || ending == "3gp"
+                || ending.starts_with(|c: char| c.is_ascii_alphabetic()) && ending.len() <= 5 =>
+        {
+            stem
+        }
+        _ => name,
+    }
+}
+
+fn ends_in(file: &Path, within: &Path) -> bool {
+    file.parent().is_some_and(|folder| folder.ends_with(within))
+}
+
+fn gathered(folder: &Path) -> BTreeMap<String, Vec<PathBuf>> {
+    let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let walk =
+        walkdir::WalkDir::new(folder).max_depth(DEEPEST).follow_links(true).sort_by_file_name();
+    // What cannot be read has no video to give; whoever asks for one is told that it is missing.
+    for entry in walk.into_iter().filter_map(Result::ok) {
+        if entry.file_type().is_file() {
+            let name = entry.file_name().to_string_lossy();
+            files.entry(stem(&name).to_owned()).or_default().push(entry.path().to_owned());
+        }
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn videos_are_found_by_path_by_name_and_without_an_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["a/one.mp4", "b/two.webm", "b/c/one.mp4", "three_0.5-2.25.mkv"] {
+            fs_err::create_dir_all(at(name).parent().unwrap()).unwrap();
+            fs_err::write(at(name), "").unwrap();
+        }
+        let videos = Videos::open(folder.path()).unwrap();
+        let found = |name: &str| videos.find(name).unwrap();
+        assert_eq!(found("a/one.mp4"), at("a/one.mp4"));
+        assert_eq!(found("c/one.avi"), at("b/c/one.mp4"), "its ending may differ");
+        assert_eq!(found("two"), at("b/two.webm"));
+        assert_eq!(found("two."), at("b/two.webm"));
+        assert_eq!(found("three_0.5-2.25"), at("three_0.5-2.25.mkv"));
+        let refused = |name: &str| videos.find(name).unwrap_err().to_string();
+        assert!(refused("one").contains("keep one of them"), "{}", refused("one"));
+        assert!(refused("four").contains("no video called four"));
+        assert!(refused("x/two").contains("no video called x/two"));
+        assert!(refused("../two").contains("no video called"));
+    }
+}
