@@ -205,6 +205,56 @@ fn a_slow_captioner_keeps_no_clip_from_being_found_and_an_interrupted_one_loses_
 }
 
 #[test]
+fn who_describes_nothing_is_not_asked_about_every_file() {
+    let bench = Bench::new();
+    bench.ok(&["synth", "--videos", "5", "--seconds", "4", "--seed", "8", "--out", "short"]);
+    bench.ok(&["index", "short"]);
+    for (act, asked) in [(Act::Status(401, "", "no"), 1), (Act::Status(418, "", "no"), 3)] {
+        let server = Server::start([act.clone()]);
+        let ran = captioned(&bench, &server);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.err.contains("goes on from there"), "{ran:?}");
+        if asked == 1 {
+            assert!(ran.err.contains("set `caption.key`"), "{ran:?}");
+        }
+        assert_eq!(server.requests().len(), asked, "{act:?}");
+        // While they are indexed as well.
+        let server = Server::start([act]);
+        let by = format!("caption.by={}", server.address);
+        let fresh = Bench::new();
+        let ran = fresh.ok(&["index", bench.path("short").to_str().unwrap(), "--set", &by]);
+        assert!(ran.out.contains("5 left to `footage caption --missing`"), "{ran:?}");
+        assert_eq!(server.requests().len(), asked);
+    }
+    // What may be the fault of what is seen keeps nothing else from being described.
+    let empty = Act::Say(vec![]);
+    let acts = [empty.clone(), empty.clone(), empty, Act::Say(vec!["A cat."])];
+    let server = Server::start(acts);
+    let ran = captioned(&bench, &server);
+    assert_eq!((ran.code, server.requests().len()), (Some(1), 5), "{ran:?}");
+    assert_eq!(ran.out.matches("1 clip described").count(), 2, "{ran:?}");
+}
+
+#[test]
+fn a_description_under_way_is_given_up_when_the_run_is_interrupted() {
+    let bench = indexed();
+    let server = Server::start([Act::FallSilent(vec![])]);
+    let command = ["caption", "--missing", "--answerer", &server.address];
+    let child = bench.command(&command).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while server.requests().is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(60), "nobody was asked");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(130), "{ran:?}");
+    // The endpoint would be waited for for two minutes.
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+#[test]
 fn files_are_captioned_while_they_are_indexed_at_the_pace_of_the_setting() {
     let server = Server::start([Act::Say(vec!["A purple giraffe."])]);
     let by = format!("caption.by={}", server.address);

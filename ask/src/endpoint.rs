@@ -32,13 +32,16 @@ impl fmt::Debug for Key {
 /// Which endpoint, and how it is asked.
 #[derive(Clone, Debug)]
 pub struct EndpointSettings {
+    /// Section of the settings that the key is in, for errors: `ask` or `caption`.
+    pub section: &'static str,
     /// Address of the API, such as `http://localhost:8000/v1`.
     pub address: String,
     /// Name of the model there; empty for the endpoint's own choice.
     pub model: String,
     /// What lets us in, where something is needed.
     pub key: Option<Key>,
-    /// Longest wait for a connection, for a reply and for more of one.
+    /// Longest wait for a connection, for the first words of an answer and for more of them. A whole
+    /// answer may take ten times as long.
     pub timeout: Duration,
     /// How often it is asked again where it cannot be reached, is busy or fails.
     pub retries: u32,
@@ -67,10 +70,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const LONGEST_ANSWER: usize = 1 << 20;
 const LONGEST_COMPLAINT: usize = 300;
 
+/// Most bytes of an error that are read.
+const LONGEST_ERROR: usize = 8 << 10;
+
+/// Most letters of what a model calls itself.
+const LONGEST_NAME: usize = 100;
+
+/// A whole answer may take so many timeouts, however steadily it comes.
+const MOST_TIMEOUTS: u32 = 10;
+
 impl Endpoint {
     /// Checks the address. Nothing is sent.
     pub fn new(settings: EndpointSettings) -> Result<Self, AskError> {
-        Ok(Self { place: Place::read(&settings.address)?, settings })
+        Ok(Self { place: Place::read(&settings.address, settings.section)?, settings })
     }
 
     /// Model and place, for people.
@@ -94,9 +106,12 @@ impl Endpoint {
         let began = Instant::now();
         let mut attempt = 0;
         loop {
-            let error = match self.once(body.clone(), began, on_text).await {
-                Ok(reply) => return Ok(reply),
-                Err(error) => error,
+            let whole = self.settings.timeout * MOST_TIMEOUTS;
+            let once = self.once(body.clone(), began, on_text);
+            let error = match tokio::time::timeout(whole, once).await {
+                Ok(Ok(reply)) => return Ok(reply),
+                Ok(Err(error)) => error,
+                Err(_) => self.place.timed_out("end of its answer", whole),
             };
             if attempt >= self.settings.retries || !error.may_pass() {
                 return Err(error);
@@ -130,7 +145,13 @@ impl Endpoint {
         let is_stream = kind
             .and_then(|kind| kind.to_str().ok())
             .is_some_and(|kind| kind.starts_with("text/event-stream"));
-        let mut hearing = Hearing { endpoint: self, on_text, heard: Heard::default(), began };
+        let mut hearing = Hearing {
+            endpoint: self,
+            on_text,
+            heard: Heard::default(),
+            began,
+            last_text: tokio::time::Instant::now(),
+        };
         if is_stream {
             hearing.stream(&mut reply).await?;
         } else {
@@ -142,10 +163,15 @@ impl Endpoint {
     async fn refused(&self, status: u16, reply: &mut Receiving) -> AskError {
         let wait = reply.head.headers().get("retry-after");
         let wait = wait.and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
-        let said = String::from_utf8_lossy(&reply.begin(8 << 10).await).into_owned();
+        let mut said = reply.begin(LONGEST_ERROR, self.settings.timeout).await;
+        if let (Some(Key(key)), LONGEST_ERROR) = (&self.settings.key, said.len()) {
+            // What was cut may have cut the key, should it be repeated there.
+            said.truncate(LONGEST_ERROR.saturating_sub(key.len()));
+        }
+        let said = String::from_utf8_lossy(&said).into_owned();
         let place = self.place.name();
         match status {
-            401 | 403 => AskError::Key { place, status },
+            401 | 403 => AskError::Key { place, status, section: self.settings.section },
             429 | 503 => {
                 let wait = wait.map(Duration::from_secs);
                 AskError::Busy { place, status, said: self.complaint(&said), wait }
@@ -184,31 +210,36 @@ struct Heard {
     first: Option<Duration>,
 }
 
-impl Heard {
-    /// Once a part of the answer came, silence is its end, and not the silence of a busy endpoint.
-    async fn next(&self, reply: &mut Receiving) -> Result<Option<hyper::body::Bytes>, AskError> {
-        match reply.next().await {
-            Err(AskError::TimedOut { place, .. }) if self.first.is_some() => {
-                Err(AskError::BrokeOff { place })
-            }
-            next => next,
-        }
-    }
-}
-
 /// Listens to one answer.
 struct Hearing<'a> {
     endpoint: &'a Endpoint,
     on_text: &'a mut (dyn FnMut(&str) + Send),
     heard: Heard,
     began: Instant,
+    /// When something of the answer came last. Whatever else comes is not waited for any longer.
+    last_text: tokio::time::Instant,
 }
 
 impl Hearing<'_> {
+    async fn next(
+        &mut self,
+        reply: &mut Receiving,
+    ) -> Result<Option<hyper::body::Bytes>, AskError> {
+        let timeout = self.endpoint.settings.timeout;
+        match tokio::time::timeout_at(self.last_text + timeout, reply.next()).await {
+            Ok(next) => next,
+            // Once a part of the answer came, silence is its end, and not that of a busy endpoint.
+            Err(_) if self.heard.first.is_some() => {
+                Err(AskError::BrokeOff { place: self.endpoint.place.name() })
+            }
+            Err(_) => Err(self.endpoint.place.timed_out("answer", timeout)),
+        }
+    }
+
     async fn stream(&mut self, reply: &mut Receiving) -> Result<(), AskError> {
         let mut events = Events::default();
         let mut has_ended = false;
-        while let Some(bytes) = self.heard.next(reply).await? {
+        while let Some(bytes) = self.next(reply).await? {
             let pushed = events.push(&bytes).map_err(|_| self.nonsense(""))?;
             for data in pushed {
                 if data.trim() == "[DONE]" {
@@ -223,7 +254,7 @@ impl Hearing<'_> {
     /// An endpoint that does not stream.
     async fn whole(&mut self, reply: &mut Receiving) -> Result<(), AskError> {
         let mut body = Vec::new();
-        while let Some(bytes) = self.heard.next(reply).await? {
+        while let Some(bytes) = self.next(reply).await? {
             body.extend_from_slice(&bytes);
             if body.len() > LONGEST_ANSWER {
                 return Err(self.nonsense(""));
@@ -247,6 +278,7 @@ impl Hearing<'_> {
         if !text.is_empty() {
             self.heard.first.get_or_insert_with(|| self.began.elapsed());
             self.heard.pieces += 1;
+            self.last_text = tokio::time::Instant::now();
             self.heard.text.push_str(text);
             if self.heard.text.len() > LONGEST_ANSWER {
                 return Err(self.nonsense(""));
@@ -255,7 +287,8 @@ impl Hearing<'_> {
         }
         self.heard.tokens = said.tokens().or(self.heard.tokens);
         let ends = said.ends();
-        self.heard.model = self.heard.model.take().or(said.model);
+        let short = |name: String| name.chars().take(LONGEST_NAME).collect();
+        self.heard.model = self.heard.model.take().or(said.model.map(short));
         Ok(ends)
     }
 
@@ -265,7 +298,7 @@ impl Hearing<'_> {
             return Err(AskError::BrokeOff { place });
         }
         if self.heard.text.trim().is_empty() {
-            return Err(AskError::Failed { place, said: ": the answer is empty".to_owned() });
+            return Err(AskError::NoAnswer { place });
         }
         Ok(())
     }

@@ -40,10 +40,12 @@ pub enum AskError {
         after: Duration,
     },
     /// It does not let us in.
-    #[error("{place} does not accept the key (status {status}): set `ask.key`")]
+    #[error("{place} does not accept the key (status {status}): set `{section}.key`")]
     Key {
         /// Host and port.
         place: String,
+        /// Section of the settings that hold it.
+        section: &'static str,
         /// HTTP status.
         status: u16,
     },
@@ -88,6 +90,12 @@ pub enum AskError {
         /// The begin of what it says, with a colon before it; may be empty.
         said: String,
     },
+    /// It answered with nothing.
+    #[error("{place} failed: the answer is empty")]
+    NoAnswer {
+        /// Host and port.
+        place: String,
+    },
     /// The answer has no end.
     #[error("the answer of {place} broke off")]
     BrokeOff {
@@ -115,9 +123,18 @@ pub enum AskError {
 }
 
 impl AskError {
-    /// Whether it is this stretch of footage that got no answer, and another one may get one.
-    pub fn is_about_the_footage(&self) -> bool {
-        matches!(self, Self::NoCaption { .. } | Self::Picture(_) | Self::BrokeOff { .. })
+    /// Whose fault it is, as far as can be told.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Picture(_) => Fault::Footage,
+            Self::NoCaption { .. } | Self::NoAnswer { .. } | Self::BrokeOff { .. } => {
+                Fault::Unclear
+            }
+            // Some refuse what they do not like to see, others any picture.
+            Self::Status { status: 400 | 413 | 422, .. } => Fault::Unclear,
+            Self::Key { .. } => Fault::Key,
+            _ => Fault::Answerer,
+        }
     }
 
     /// Whether the same question may be answered a little later. Only where nothing of an answer came.
@@ -128,4 +145,17 @@ impl AskError {
             _ => false,
         }
     }
+}
+
+/// Why somebody who was asked gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// This footage: another stretch gets an answer.
+    Footage,
+    /// This footage, or who is asked: many in a row mean the latter.
+    Unclear,
+    /// Who is asked: a few in a row mean that nobody answers.
+    Answerer,
+    /// Who is asked lets nobody in, now or later.
+    Key,
 }

@@ -32,8 +32,7 @@ pub(crate) struct Receiving {
     pub(crate) head: Response<()>,
     body: Incoming,
     connection: JoinHandle<()>,
-    place: String,
-    timeout: Duration,
+    place: Place,
 }
 
 impl Drop for Receiving {
@@ -44,7 +43,7 @@ impl Drop for Receiving {
 
 impl Place {
     /// Reads an address such as `http://localhost:8000/v1`.
-    pub(crate) fn read(address: &str) -> Result<Self, AskError> {
+    pub(crate) fn read(address: &str, section: &'static str) -> Result<Self, AskError> {
         let refused = |why: &str| {
             // What stands before an @ may be a password.
             let shown = address.rsplit_once('@').map_or(address, |(_, rest)| rest);
@@ -59,7 +58,7 @@ impl Place {
         };
         let authority = uri.authority().ok_or_else(|| refused("it names no host"))?;
         if authority.as_str().contains('@') {
-            return Err(refused("it holds a password: a key is set as `ask.key`"));
+            return Err(refused(&format!("it holds a password: a key is set as `{section}.key`")));
         }
         if uri.query().is_some() {
             return Err(refused("it has parameters after a question mark: leave them out"));
@@ -117,6 +116,10 @@ impl Place {
         AskError::Unreachable { place: self.name(), why: why.to_owned() }
     }
 
+    pub(crate) fn timed_out(&self, what: &'static str, after: Duration) -> AskError {
+        AskError::TimedOut { place: self.name(), what, after }
+    }
+
     async fn within<T>(
         &self,
         timeout: Duration,
@@ -126,7 +129,7 @@ impl Place {
         match tokio::time::timeout(timeout, waiting).await {
             Ok(Ok(there)) => Ok(there),
             Ok(Err(error)) => Err(self.unreachable(&error.to_string())),
-            Err(_) => Err(AskError::TimedOut { place: self.name(), what, after: timeout }),
+            Err(_) => Err(self.timed_out(what, timeout)),
         }
     }
 
@@ -149,15 +152,14 @@ impl Place {
                 }
             }
         };
-        let exchanged = tokio::time::timeout(timeout, exchange).await.map_err(|_| {
-            AskError::TimedOut { place: self.name(), what: "reply", after: timeout }
-        })?;
+        let exchanged = tokio::time::timeout(timeout, exchange).await;
+        let exchanged = exchanged.map_err(|_| self.timed_out("reply", timeout))?;
         let (response, connection) = exchanged.map_err(|error: hyper::Error| {
             self.unreachable(&format!("it ends the connection without a reply ({error})"))
         })?;
         let (head, body) = response.into_parts();
         let head = Response::from_parts(head, ());
-        Ok(Receiving { head, body, connection, place: self.name(), timeout })
+        Ok(Receiving { head, body, connection, place: self.clone() })
     }
 }
 
@@ -165,15 +167,9 @@ impl Receiving {
     /// The next bytes; none at the end. A body that ends before its time is an error.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, AskError> {
         loop {
-            let waiting = tokio::time::timeout(self.timeout, self.body.frame());
-            let frame = waiting.await.map_err(|_| AskError::TimedOut {
-                place: self.place.clone(),
-                what: "more of the answer",
-                after: self.timeout,
-            })?;
-            match frame {
+            match self.body.frame().await {
                 None => return Ok(None),
-                Some(Err(_)) => return Err(AskError::BrokeOff { place: self.place.clone() }),
+                Some(Err(_)) => return Err(AskError::BrokeOff { place: self.place.name() }),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         return Ok(Some(data));
@@ -183,15 +179,18 @@ impl Receiving {
         }
     }
 
-    /// The begin of the body, as far as it comes.
-    pub(crate) async fn begin(&mut self, most: usize) -> Vec<u8> {
+    /// The begin of the body, as far as it comes in time.
+    pub(crate) async fn begin(&mut self, most: usize, timeout: Duration) -> Vec<u8> {
         let mut begin = Vec::new();
-        while begin.len() < most {
-            match self.next().await {
-                Ok(Some(bytes)) => begin.extend_from_slice(&bytes),
-                Ok(None) | Err(_) => break,
+        let reading = async {
+            while begin.len() < most
+                && let Ok(Some(bytes)) = self.next().await
+            {
+                begin.extend_from_slice(&bytes);
             }
-        }
+        };
+        // What came by then is enough.
+        drop(tokio::time::timeout(timeout, reading).await);
         begin.truncate(most);
         begin
     }
@@ -219,9 +218,9 @@ mod tests {
 
     #[test]
     fn an_address_is_read_or_refused_without_its_password() {
-        let place = Place::read("http://localhost:8000/v1/").unwrap();
+        let place = Place::read("http://localhost:8000/v1/", "ask").unwrap();
         assert_eq!((place.name().as_str(), place.base.as_str()), ("localhost:8000", "/v1"));
-        let place = Place::read("https://[::1]/api/v1").unwrap();
+        let place = Place::read("https://[::1]/api/v1", "ask").unwrap();
         assert_eq!((place.name().as_str(), place.is_tls), ("[::1]:443", true));
         for wrong in [
             "localhost:8000",
@@ -230,7 +229,7 @@ mod tests {
             "http://x/v1?key=sesame",
             "http://a:sesame@x/v1",
         ] {
-            let error = Place::read(wrong).unwrap_err().to_string();
+            let error = Place::read(wrong, "ask").unwrap_err().to_string();
             assert!(!error.contains("sesame"), "{error}");
         }
     }

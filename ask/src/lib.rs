@@ -14,4 +14,4 @@ mod message;
 
 pub use conversation::{Answering, Conversation, Reply};
 pub use endpoint::{Endpoint, EndpointSettings, Key};
-pub use error::AskError;
+pub use error::{AskError, Fault};

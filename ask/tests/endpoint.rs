@@ -16,6 +16,7 @@ const SESAME: &str = "sesame-open-1234";
 
 fn settings(address: &str) -> EndpointSettings {
     EndpointSettings {
+        section: "ask",
         address: address.to_owned(),
         model: "sees".to_owned(),
         key: Some(Key::new(SESAME)),
@@ -115,10 +116,29 @@ async fn a_slow_endpoint_is_waited_for_and_a_silent_one_is_not() {
     );
 
     let (said, _, requests) = asked(vec![Act::FallSilent(vec![])], patient).await;
-    assert!(said.contains("no more of the answer for 2 s"), "{said}");
+    assert!(said.contains("no answer for 2 s"), "{said}");
     assert_eq!(requests, 1, "an endpoint that is slow is not asked again");
     let (said, heard, _) = asked(vec![Act::FallSilent(vec!["It is"])], patient).await;
     assert!(said.contains("broke off") && heard == "It is", "{said}");
+}
+
+#[tokio::test]
+async fn what_comes_without_end_and_says_nothing_is_not_waited_for() {
+    let patient = |settings: &mut EndpointSettings| {
+        (settings.timeout, settings.retries) = (Duration::from_millis(700), 0);
+    };
+    let empty = "data: {\"choices\": [{\"delta\": {\"content\": \"\"}}]}\n\n";
+    for drip in [": ping\n\n", empty, "data: {\"choices\":"] {
+        let (said, heard, _) = asked(vec![Act::Drip(drip)], patient).await;
+        assert!(said.contains("no answer for 0.7 s") || said.contains("not as an"), "{said}");
+        assert!(heard.is_empty());
+    }
+    let (said, ..) = asked(vec![Act::DripStatus(418)], patient).await;
+    assert!(said.contains("status 418): xxx"), "{said}");
+    // Words without end have one.
+    let word = "data: {\"choices\": [{\"delta\": {\"content\": \"so \"}}]}\n\n";
+    let (said, heard, _) = asked(vec![Act::Drip(word)], patient).await;
+    assert!(said.contains("no end of its answer for 7 s") && heard.starts_with("so so"), "{said}");
 }
 
 #[tokio::test]
@@ -155,6 +175,10 @@ async fn a_key_that_is_not_accepted_is_said_at_once_and_never_shown() {
     let echoing = Act::Status(400, "", "{\"error\":{\"message\":\"I do not like {key}\"}}");
     let (said, ..) = asked(vec![echoing], |_| ()).await;
     assert!(said.contains("I do not like Bearer ***"), "{said}");
+    // Cut where the error is too long to be read whole.
+    let body = format!("{}{{key}}", " ".repeat((8 << 10) - "Bearer sesame-".len()));
+    let (said, ..) = asked(vec![Act::Status(400, "", body.leak())], |_| ()).await;
+    assert!(said.contains("status 400") && !said.contains("sesame"), "{said}");
     let (said, _, requests) =
         asked(vec![Act::Say(vec!["x"])], |settings| settings.key = Some(Key::new("a\nb"))).await;
     assert!(said.contains("line break in the key") && requests == 0, "{said}");
@@ -173,6 +197,14 @@ async fn nonsense_is_called_so() {
     }
     let (said, ..) = asked(vec![Act::Say(vec![])], |_| ()).await;
     assert!(said.contains("the answer is empty"), "{said}");
+    let (long, close) = ("m".repeat(100_000), "\"}");
+    let body = format!(
+        "{{\"choices\": [{{\"message\": {{\"content\": \"A cat.\"}}}}], \"model\": \"{long}{close}"
+    );
+    let server = Server::start([Act::Body("application/json", body.leak())]);
+    let reply =
+        ask(&mut conversation(settings(&server.address)), &mut String::new()).await.unwrap();
+    assert_eq!(reply.model.len(), 100, "what a model calls itself is cut");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result};
+use footage_ask::Fault;
 use footage_clip::{ClipRecord, RgbFrame, SourceId, TimedFrame};
 use footage_index::{EmbeddedIndex, KeepClips as _};
 use footage_indexer::{Pace, Turn, Waiting};
@@ -163,11 +164,20 @@ impl LiveCaptions {
     /// Describes what was offered, one after the other, until `ended`.
     pub(crate) async fn run(&self, mut ended: watch::Receiver<bool>) {
         let cancel = Cancel::default();
-        let describing = self.describe_all(&cancel);
+        // A task of its own: this one may be reading footage when it is to end.
+        let ending = tokio::spawn({
+            let (mut ended, cancel) = (ended.clone(), cancel.clone());
+            async move {
+                // Whoever could say so is gone: that is an end too.
+                drop(ended.wait_for(|ended| *ended).await);
+                cancel.cancel();
+            }
+        });
         tokio::select! {
-            _ = ended.wait_for(|ended| *ended) => cancel.cancel(),
-            () = describing => {}
+            _ = ended.wait_for(|ended| *ended) => {}
+            () = self.describe_all(&cancel) => {}
         }
+        ending.abort();
     }
 
     async fn describe_all(&self, cancel: &Cancel) {
@@ -219,7 +229,7 @@ impl LiveCaptions {
         let frames = self.frames(clip, cancel).await?;
         let caption = match self.captioner.describe(&frames).await {
             Ok(caption) => caption,
-            Err(error) if error.is_about_the_footage() => {
+            Err(error) if matches!(error.fault(), Fault::Footage | Fault::Unclear) => {
                 return Err(Failure::Footage(error.into()));
             }
             Err(error) => return Err(Failure::Asked(error.into())),

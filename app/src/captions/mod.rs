@@ -5,9 +5,10 @@
 mod live;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Error, Result};
-use footage_ask::{Answering, AskError};
+use footage_ask::{Answering, AskError, Fault};
 use footage_clip::{Caption, ClipId, RgbFrame, SourceKind, TimedFrame};
 use footage_pipeline::{Cancel, DecodeSettings, KeptFootage, Reread, RereadError};
 
@@ -18,8 +19,19 @@ use crate::instance::Instance;
 use crate::requests::captions::{CaptionOf, KeepCaptionsRequest, MissingReply, MissingRequest};
 use crate::requests::stretch::{ClipTold, StretchReply};
 
-/// So many descriptions in a row that fail for no fault of the footage mean that nobody describes.
-const GIVES_UP_AFTER: usize = 3;
+/// What failures in a row add up to before nobody is asked any more: three that are who describes's
+/// fault, or thirty of which nobody can tell.
+const GIVES_UP_AT: usize = 30;
+
+/// What a failure counts.
+fn weight(fault: Fault) -> usize {
+    match fault {
+        Fault::Footage => 0,
+        Fault::Unclear => 1,
+        Fault::Answerer => 10,
+        Fault::Key => GIVES_UP_AT,
+    }
+}
 
 /// Whoever describes, and how footage is shown there.
 #[derive(Clone, Debug)]
@@ -27,6 +39,8 @@ pub(crate) struct Captioner {
     answering: Answering,
     decode: DecodeSettings,
     most_frames: usize,
+    /// What failures add up to since the last caption, of whatever source.
+    failures: Arc<AtomicUsize>,
 }
 
 /// The index in which captions are kept: open here, or in another process.
@@ -59,6 +73,7 @@ impl Captioner {
         Ok(answering.map(|answering| Self {
             decode: footage::decoding(house, &answering),
             most_frames: footage::most_frames(house, &answering),
+            failures: Arc::default(),
             answering,
         }))
     }
@@ -90,14 +105,13 @@ impl Captioner {
                 return done;
             }
         };
-        let mut in_a_row = 0;
         for clip in &stretch.clips {
             if cancel.is_cancelled() {
                 break;
             }
             let failure = match self.describe_one(clip, stretch, &mut reading, cancel).await {
                 Ok(caption) => {
-                    in_a_row = 0;
+                    self.failures.store(0, Ordering::Relaxed);
                     match door.keep(clip.clip_id, caption).await {
                         Ok(()) => done.made += 1,
                         Err(error) => {
@@ -117,11 +131,12 @@ impl Captioner {
             on_clip();
             let Some(failure) = failure else { continue };
             done.failed += 1;
-            let (error, is_asked) = failure;
-            in_a_row = if is_asked { in_a_row + 1 } else { 0 };
+            let (error, fault) = failure;
+            let weight = weight(fault);
+            let failures = self.failures.fetch_add(weight, Ordering::Relaxed) + weight;
             tracing::info!(clip = %clip.clip_id, error = %error, "no caption");
             done.why.get_or_insert(error);
-            if in_a_row >= GIVES_UP_AFTER {
+            if failures >= GIVES_UP_AT {
                 done.is_away = true;
                 break;
             }
@@ -129,20 +144,24 @@ impl Captioner {
         done
     }
 
-    /// A caption, or why there is none, and whether that is the fault of who describes.
+    /// A caption, or why there is none, and whose fault that is.
     async fn describe_one(
         &self,
         clip: &ClipTold,
         stretch: &StretchReply,
         reading: &mut Reading,
         cancel: &Cancel,
-    ) -> Result<Caption, (Error, bool)> {
+    ) -> Result<Caption, (Error, Fault)> {
         let read = || reading.frames(self, clip, stretch, cancel);
-        let frames = tokio::task::block_in_place(read).map_err(|error| (error.into(), false))?;
-        self.describe(&frames).await.map_err(|error| {
-            let is_asked = !error.is_about_the_footage();
-            (error.into(), is_asked)
-        })
+        let frames = tokio::task::block_in_place(read);
+        let frames = frames.map_err(|error| (error.into(), Fault::Footage))?;
+        tokio::select! {
+            described = self.describe(&frames) => described.map_err(|error| {
+                let fault = error.fault();
+                (error.into(), fault)
+            }),
+            () = cancel.cancelled() => Err((Error::msg("it was interrupted"), Fault::Footage)),
+        }
     }
 
     fn reading(&self, stretch: &StretchReply, cancel: &Cancel) -> Result<Reading> {

@@ -105,6 +105,14 @@ pub(crate) async fn announce(
 
 /// Tells the cluster of files to be indexed.
 pub(super) async fn submit(house: &House, files: &BTreeMap<SourceId, PathBuf>) -> Result<()> {
+    let known = all(house).await?;
+    for (id, path) in files {
+        ensure!(
+            known.get(id) != Some(&Wanted::Removed),
+            "{} is being removed: say it again in a moment",
+            path.display()
+        );
+    }
     let wanted = files.iter().map(|(id, path)| {
         let wanted = Wanted::File(FileJob { path: path.clone(), failure: None });
         Ok((id.as_str(), wanted.told()?))

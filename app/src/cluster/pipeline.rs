@@ -45,7 +45,7 @@ pub(crate) async fn run(house: &House, mut stop: watch::Receiver<bool>) -> Resul
         topic.clone(),
         remembered.clone(),
     )?;
-    let (house, jobs) = (cluster.house.clone(), Jobs::new(archive, remembered));
+    let (house, jobs) = (cluster.house.clone(), Jobs::new(archive, remembered.clone()));
     let mut work = Work::new(house.clone(), clips.clone(), ledger.clone(), jobs);
     let watching = Watching::begin(house, &cluster.model, ledger, embed, topic, None)?;
     let role = Arc::new(Pipeline {
@@ -72,6 +72,7 @@ pub(crate) async fn run(house: &House, mut stop: watch::Receiver<bool>) -> Resul
     let role = sole(role).await?;
     let drained = async {
         tokio::join!(role.watching.stop(), work.stop());
+        remembered.settle().await;
         // The others take over once nothing of ours is under way.
         shares.leave().await;
         clips.flush(DRAIN).await?;

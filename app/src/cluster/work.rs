@@ -1,6 +1,6 @@
 //! What a pipeline does, kept in step with what the group gives it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,6 +23,9 @@ use crate::settings::sources::{SourceDefinition, SourceList};
 /// How often to look for what is too old.
 const LOOK: Duration = Duration::from_secs(60);
 
+/// Pauses between attempts at what cannot be done now: the first one, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
 /// Sources given, by the partition that they came with.
 type OfPartition = BTreeMap<i32, BTreeMap<SourceId, Wanted>>;
 
@@ -33,6 +36,8 @@ pub(super) struct Work {
     given: OfPartition,
     jobs: Jobs,
     letting_go: LettingGo,
+    /// Removals that the indexers were told of, and whose recordings are still there.
+    told_of: BTreeSet<SourceId>,
     /// Jobs that ended, and that the cluster could not be told of yet.
     owed: Vec<(SourceId, JobEnd)>,
 }
@@ -40,21 +45,34 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn new(house: Arc<House>, clips: KafkaTopic, ledger: Ledger, jobs: Jobs) -> Self {
         let letting_go = LettingGo::new(house.clone(), clips.clone(), ledger);
-        Self { house, clips, given: OfPartition::new(), jobs, letting_go, owed: Vec::new() }
+        Self {
+            house,
+            clips,
+            given: OfPartition::new(),
+            jobs,
+            letting_go,
+            told_of: BTreeSet::new(),
+            owed: Vec::new(),
+        }
     }
 
     /// Does what is given, until it is cancelled.
     pub(super) async fn run(&mut self, shares: &mut Shares, role: &Pipeline) {
         let mut is_changed = false;
         let mut look = Instant::now() + LOOK;
+        // When what could not be done is tried again, and the pause until then.
+        let mut again: Option<(Instant, Duration)> = None;
         loop {
             if let Some(change) = shares.next().await {
                 self.take(change);
                 is_changed = true;
             } else {
-                if is_changed {
-                    // What could not be done now is tried again.
-                    is_changed = !self.keep_up(role).await;
+                if is_changed || again.is_some_and(|(at, _)| Instant::now() >= at) {
+                    let is_done = self.keep_up(role, is_changed).await;
+                    let before = again.filter(|_| !is_changed).map(|(_, pause)| pause * 2);
+                    let pause = before.unwrap_or(PAUSE.0).min(PAUSE.1);
+                    again = (!is_done).then(|| (Instant::now() + pause, pause));
+                    is_changed = false;
                     look = look.min(Instant::now());
                 }
                 is_changed |= self.tell_ends().await;
@@ -85,7 +103,7 @@ impl Work {
     }
 
     /// Makes what is done what is given. Returns whether nothing is left to do.
-    async fn keep_up(&mut self, role: &Pipeline) -> bool {
+    async fn keep_up(&mut self, role: &Pipeline, is_changed: bool) -> bool {
         let mut list = SourceList::default();
         let mut files = BTreeMap::<SourceId, PathBuf>::new();
         let mut removed = Vec::new();
@@ -102,11 +120,15 @@ impl Work {
             }
         }
         let (live, to_index) = (list.sources.len(), files.len());
-        tracing::info!(live, files = to_index, removed = removed.len(), "given to this pipeline");
+        if is_changed {
+            let removed = removed.len();
+            tracing::info!(live, files = to_index, removed, "given to this pipeline");
+        }
         if let Err(error) = role.watching.take_up(list).await {
             tracing::warn!(error = in_one_line(&error), "some sources cannot be watched");
         }
         self.jobs.keep(&files);
+        self.told_of.retain(|id| removed.contains(id));
         let mut is_done = true;
         for id in removed {
             if let Err(error) = self.remove(&id).await {
@@ -120,10 +142,13 @@ impl Work {
     /// Has a source taken out that nothing is done about any more.
     async fn remove(&mut self, id: &SourceId) -> Result<()> {
         self.jobs.left(id).await;
-        let source_id = id.clone();
-        let removal = RemovalRecord { source_id, before_ns: None, asked_unix_ns: now_ns() };
-        // All that was published of it lies before this.
-        self.clips.publish(removal.into()).await?;
+        if !self.told_of.contains(id) {
+            let source_id = id.clone();
+            let removal = RemovalRecord { source_id, before_ns: None, asked_unix_ns: now_ns() };
+            // All that was published of it lies before this.
+            self.clips.publish(removal.into()).await?;
+            self.told_of.insert(id.clone());
+        }
         remove_recording(&self.house, id, None).context("its recording is still there")?;
         definitions::settle(&self.house, id).await?;
         for of_partition in self.given.values_mut() {
@@ -142,7 +167,6 @@ impl Work {
             let job = self.given.values().find_map(|given| given.get(&id)).cloned();
             let Some(Wanted::File(job)) = job else { continue };
             if end == JobEnd::Stopped {
-                self.jobs.begin_again(&id);
                 is_changed = true;
             } else if let Err(error) = self.tell_end(&id, job, &end).await {
                 tracing::warn!(source = %id, error = in_one_line(&error), "not told yet");

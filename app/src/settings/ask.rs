@@ -75,6 +75,7 @@ impl AskSettings {
         let answerer = plain(layers, "ask.answerer")?;
         let key = Some(plain(layers, "ask.key")?).filter(|key| !key.is_empty());
         let endpoint = EndpointSettings {
+            section: "ask",
             address: answerer.clone(),
             model: plain(layers, "ask.model")?,
             key: key.map(Key::new),

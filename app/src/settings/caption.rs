@@ -40,7 +40,8 @@ impl CaptionSettings {
             // A key is for one place: that of who answers questions stays there.
             let key = key.map(Key::new);
             let address = by.clone();
-            let endpoint = EndpointSettings { address, model, key, max_tokens, ..of_ask };
+            let section = "caption";
+            let endpoint = EndpointSettings { section, address, model, key, max_tokens, ..of_ask };
             AnswererChoice::of(&by, endpoint)
         };
         ensure!(

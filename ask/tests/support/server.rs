@@ -20,6 +20,10 @@ pub(crate) enum Act {
     BreakOff(Vec<&'static str>),
     /// Streams these pieces, then nothing, and stays.
     FallSilent(Vec<&'static str>),
+    /// Streams this again and again, without an end.
+    Drip(&'static str),
+    /// Begins an error with this status, and adds a letter to it again and again.
+    DripStatus(u16),
     /// Answers in one piece, without a stream.
     Whole(&'static str),
     /// Streams an error after these pieces.
@@ -138,6 +142,20 @@ fn perform(mut stream: &TcpStream, act: &Act, key: &str) -> std::io::Result<()> 
                 chunk(stream, &piece(text))?;
             }
             end(stream)
+        }
+        Act::Drip(text) => {
+            begin(stream)?;
+            loop {
+                chunk(stream, text)?;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        Act::DripStatus(status) => {
+            write!(stream, "HTTP/1.1 {status} So\r\ntransfer-encoding: chunked\r\n\r\n")?;
+            loop {
+                chunk(stream, "x")?;
+                std::thread::sleep(Duration::from_millis(100));
+            }
         }
         Act::BreakOff(pieces) | Act::FallSilent(pieces) => {
             begin(stream)?;

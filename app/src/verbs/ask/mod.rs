@@ -2,7 +2,7 @@
 
 mod told;
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _, stderr, stdin, stdout};
+use std::io::{BufRead, IsTerminal as _, Write as _, stderr, stdin, stdout};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -118,7 +118,7 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     let is_conversation = question.is_empty();
     ensure!(
         question.len() <= LONGEST_QUESTION,
-        "the question has {} letters, at most {LONGEST_QUESTION} can be asked",
+        "the question has {} bytes, at most {LONGEST_QUESTION} can be asked",
         question.len()
     );
     let answering = answering(house)?;
@@ -147,6 +147,23 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
 /// Bytes; no question is as long, and a context has an end.
 const LONGEST_QUESTION: usize = 32 << 10;
 
+/// The next line, trimmed, or why it is no question; none at the end.
+fn question(from: &mut impl BufRead) -> std::io::Result<Option<Result<String, String>>> {
+    let mut line = Vec::new();
+    let most = LONGEST_QUESTION as u64 + 1;
+    if std::io::Read::take(&mut *from, most).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.len() > LONGEST_QUESTION && line.last() != Some(&b'\n') {
+        from.skip_until(b'\n')?;
+        return Ok(Some(Err(format!(
+            "the question has more than {LONGEST_QUESTION} bytes: ask a shorter one"
+        ))));
+    }
+    let text = String::from_utf8(line).map(|line| line.trim().to_owned());
+    Ok(Some(text.map_err(|_| "the question is no text: its bytes are not UTF-8".to_owned())))
+}
+
 /// A conversation on a terminal, or on pipes.
 struct Talk {
     conversation: Conversation,
@@ -168,20 +185,22 @@ impl Talk {
                 write!(stderr(), "> ")?;
                 stderr().flush()?;
             }
-            let mut line = String::new();
-            let read = tokio::task::block_in_place(|| {
-                std::io::Read::take(stdin().lock(), LONGEST_QUESTION as u64).read_line(&mut line)
-            });
-            if read.context("the questions cannot be read")? == 0 {
-                break;
-            }
-            let question = line.trim();
-            match question {
+            let read = tokio::task::block_in_place(|| question(&mut stdin().lock()));
+            let Some(question) = read.context("the questions cannot be read")? else { break };
+            let question = match question {
+                Ok(question) => question,
+                Err(why) => {
+                    has_failed = true;
+                    writeln!(stderr(), "error: {why}")?;
+                    continue;
+                }
+            };
+            match question.as_str() {
                 "" if is_terminal => break,
                 "" => continue,
                 _ => {}
             }
-            if let Err(error) = self.ask(question, true).await {
+            if let Err(error) = self.ask(&question, true).await {
                 if error.is::<std::io::Error>() {
                     return Err(error);
                 }
@@ -225,6 +244,21 @@ impl Talk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_is_no_question_is_refused_alone_and_the_next_one_is_read() {
+        let long = "a".repeat(LONGEST_QUESTION) + " what is there?\n";
+        let lines =
+            [b"what is it?\n" as &[u8], b"\xff\xfe\n", long.as_bytes(), "wo \u{e9}?".as_bytes()];
+        let lines = lines.concat();
+        let mut from = lines.as_slice();
+        let mut next = || question(&mut from).unwrap();
+        assert_eq!(next(), Some(Ok("what is it?".to_owned())));
+        assert!(next().unwrap().unwrap_err().contains("UTF-8"));
+        assert!(next().unwrap().unwrap_err().contains("shorter"));
+        assert_eq!(next(), Some(Ok("wo \u{e9}?".to_owned())));
+        assert_eq!(next(), None);
+    }
 
     fn args(words: &[&str]) -> Args {
         Args {

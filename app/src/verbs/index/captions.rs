@@ -32,6 +32,8 @@ pub(super) struct Captioned {
     pub left: usize,
     /// Why, where the pace is not the reason.
     pub why: Option<String>,
+    /// Whether nobody describes any more.
+    is_away: bool,
 }
 
 impl Captions {
@@ -98,7 +100,8 @@ impl Captioned {
         let request = MissingRequest { sources: vec![named], every_ns };
         for of in door.missing(request, house).await?.sources {
             self.left += of.spared;
-            let Some(stretch) = of.stretch.filter(|_| !cancel.is_cancelled()) else {
+            let Some(stretch) = of.stretch.filter(|_| !cancel.is_cancelled() && !self.is_away)
+            else {
                 self.left += of.due;
                 self.why = self.why.take().or(of.gone);
                 continue;
@@ -106,6 +109,7 @@ impl Captioned {
             let done = captioner.describe_all(&stretch, door, cancel, &mut || ()).await;
             self.made += done.made;
             self.left += done.failed + done.left;
+            self.is_away = done.is_away;
             let why = done.why.map(|why| in_one_line(&why));
             self.why = self.why.take().or(why);
         }
