@@ -100,6 +100,47 @@ fn a_moment_and_a_long_stretch_are_shown_in_frames_spread_over_them() {
 }
 
 #[test]
+fn of_a_long_stretch_each_answer_stands_beside_the_moment_that_it_rests_on() {
+    let bench = Bench::new();
+    bench.ok(&["synth", "--videos", "1", "--seconds", "120", "--seed", "7", "--out", "long"]);
+    bench.ok(&["index", "long"]);
+    let long = ["--set", "ask.whole_s=20", "--set", "ask.moments=3"];
+    let question = ["--source", "small-world-7-000.mp4", "what moves?"];
+    let said = |text: &'static str| Act::Say(vec![text]);
+    let none = "The clip does not show that.";
+    let server = Server::start([said("A dog."), said(none), said("A cat."), said(none)]);
+
+    let ran = asked(&bench, &server, &[&question[..], &long, &["--json"]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    let moments = told["moments"].as_array().unwrap();
+    assert_eq!(moments.len(), 3, "{told}");
+    let begins: Vec<f64> =
+        moments.iter().map(|of| of["evidence"]["from_s"].as_f64().unwrap()).collect();
+    assert!(begins.is_sorted(), "in order of time: {begins:?}");
+    for moment in moments {
+        let evidence = &moment["evidence"];
+        assert!(!evidence["clips"].as_array().unwrap().is_empty(), "{moment}");
+        let (from, to) = (evidence["from_s"].as_f64().unwrap(), evidence["to_s"].as_f64().unwrap());
+        assert!(to - from < 20.0, "a moment, and not the stretch: {moment}");
+    }
+    let lines: Vec<&str> = told["answer"].as_str().unwrap().lines().collect();
+    assert!(lines.len() == 2 && lines[0].ends_with(": A dog.") && lines[1].ends_with("A cat."));
+
+    // The last act stays: no moment shows it.
+    let ran = asked(&bench, &server, &[&question[..], &long].concat());
+    assert!(ran.out.starts_with("None of the 3 moments nearest"), "{ran:?}");
+    let server = Server::start([said("\u{1b}[31mRed.")]);
+    let ran = asked(&bench, &server, &[&question[..], &long].concat());
+    assert_eq!(ran.out.matches(" to ").count(), 3, "{ran:?}");
+    assert!(ran.out.contains(": \\u{1b}[31mRed.\n") && ran.out.contains("(3 moments, "), "{ran:?}");
+    // What is short is looked at as a whole.
+    let server = Server::start([said("A dog.")]);
+    asked(&bench, &server, &["small-world-7-000.mp4@0:10-0:40", "what moves?"]);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
 fn without_a_question_each_line_is_asked_and_a_failure_ends_nothing() {
     let (bench, clip) = indexed("garden.mp4");
     let server = Server::start([
@@ -160,7 +201,7 @@ fn a_question_that_cannot_be_asked_costs_no_footage() {
     let nobody = bench.run(&["ask", "--answerer", "", &clip, "what?"]);
     refused(&nobody, "set `ask.answerer`");
     let long = "why? ".repeat(7000);
-    refused(&asked(&bench, &server, &[&clip, &long]), "the question has 34999 letters");
+    refused(&asked(&bench, &server, &[&clip, &long]), "the question has 34999 bytes");
     let ran = bench.run(&["ask", "--answerer", "http://u:secret@x/v1", &clip, "what?"]);
     refused(&ran, "holds a password");
     assert!(!ran.err.contains("secret"), "{ran:?}");

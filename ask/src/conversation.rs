@@ -34,6 +34,17 @@ pub struct Reply {
     pub whole: Duration,
 }
 
+impl Reply {
+    /// Whether it says that what was looked at does not show it: as every answerer is told to, and the
+    /// bundled one was taught to.
+    pub fn abstains(&self) -> bool {
+        let text = self.text.to_lowercase();
+        ["the clip does not show that", "i know only my small world"]
+            .iter()
+            .any(|said| text.trim_start().starts_with(said))
+    }
+}
+
 /// What is looked at, as who answers wants it.
 #[derive(Clone, Debug)]
 enum Looked {
@@ -99,5 +110,24 @@ impl Conversation {
         }
         self.turns = turns;
         Ok(reply)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_abstains_where_it_says_so_and_nothing_else() {
+        let reply = |text: &str| Reply {
+            text: text.to_owned(),
+            model: String::new(),
+            tokens: 1,
+            first_token: Duration::ZERO,
+            whole: Duration::ZERO,
+        };
+        assert!(reply("The clip does not show that.").abstains());
+        assert!(reply("the clip does not show that").abstains());
+        assert!(!reply("A dog. The clip does not show that it barks.").abstains());
     }
 }

@@ -64,6 +64,10 @@ async fn files_are_indexed_by_whatever_pipelines_live_as_one_machine_would() {
         site.kill(name);
         site.start_with(name, "pipeline", &DENSE);
     }
+    // Another comes and goes while they live: what it was given goes back.
+    site.start_with("pipeline-3", "pipeline", &DENSE);
+    site.ready("pipeline-3");
+    site.stop("pipeline-3");
     site.ready("search");
     let listed = || sources(&site.ok("search", &["source", "list", "--json"]));
     until("all files are indexed", || {

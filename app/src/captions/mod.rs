@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Error, Result};
 use footage_ask::{Answering, AskError, Fault};
-use footage_clip::{Caption, ClipId, RgbFrame, SourceKind, TimedFrame};
+use footage_clip::{Caption, ClipId, RgbFrame, SourceId, SourceKind, TimedFrame};
 use footage_pipeline::{Cancel, DecodeSettings, KeptFootage, Reread, RereadError};
 
 pub(crate) use self::live::{LiveCaptions, Tally};
@@ -17,6 +17,7 @@ use crate::compose::{House, Store};
 use crate::footage;
 use crate::instance::Instance;
 use crate::requests::captions::{CaptionOf, KeepCaptionsRequest, MissingReply, MissingRequest};
+use crate::requests::sources::{SourcesReply, States};
 use crate::requests::stretch::{ClipTold, StretchReply};
 
 /// What failures in a row add up to before nobody is asked any more: three that are who describes's
@@ -215,6 +216,15 @@ impl Door {
             Some(instance) => Self::There(instance),
             None => Self::Here(Arc::new(house.open_existing_store().await?)),
         })
+    }
+
+    /// All sources.
+    pub(crate) async fn sources(&self) -> Result<Vec<SourceId>> {
+        let told = match self {
+            Self::Here(store) => SourcesReply::of(store, &States::new()).await?,
+            Self::There(instance) => instance.sources().await?,
+        };
+        Ok(told.sources.into_iter().map(|source| source.source_id).collect())
     }
 
     /// What has no captions.

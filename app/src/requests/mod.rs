@@ -3,6 +3,7 @@
 //!
 //! A request and its reply are plain data, and JSON on the wire.
 
+pub(crate) mod asked;
 pub(crate) mod captions;
 pub(crate) mod coverage;
 pub(crate) mod found;

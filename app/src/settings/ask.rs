@@ -20,6 +20,9 @@ pub(crate) struct AskSettings {
     pub answerer: AnswererChoice,
     pub frames: usize,
     pub picture_pixels: u32,
+    /// Longer stretches are asked about moment by moment.
+    pub whole_ns: u64,
+    pub moments: usize,
     /// How an endpoint is asked.
     pub(super) endpoint: EndpointSettings,
     max_tokens: usize,
@@ -89,6 +92,8 @@ impl AskSettings {
         Ok(Self {
             frames: layers.count("ask.frames", 128)?.get(),
             picture_pixels: layers.within("ask.picture_px", 32, 4096)?,
+            whole_ns: layers.seconds("ask.whole_s", 1.0)?.as_nanos() as u64,
+            moments: layers.count("ask.moments", 100)?.get(),
             max_tokens,
             temperature,
             top_p,

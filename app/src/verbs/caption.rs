@@ -1,5 +1,6 @@
 //! `footage caption`: words for clips that have none.
 
+use std::collections::VecDeque;
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 
 use anyhow::{Context as _, Result};
@@ -61,13 +62,27 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     )?;
     let cancel = stopped_by_signals()?;
     let door = Door::open(house).await?;
-    let sources = args.source.iter().map(|given| Named::here(given)).collect();
-    let missing = door.missing(MissingRequest { sources, every_ns: 0 }, house).await?;
+    // One source after the other: what is due of all of them may be more than a reply can hold.
+    let mut named: VecDeque<Vec<Named>> = if args.source.is_empty() {
+        let all = door.sources().await?.into_iter();
+        all.map(|id| vec![Named { given: id.to_string(), path: None }]).collect()
+    } else {
+        [args.source.iter().map(|given| Named::here(given)).collect()].into()
+    };
     let (mut failed, mut made, mut is_away) = (0, 0, None);
-    for of in missing.sources {
-        if cancel.is_cancelled() || is_away.is_some() {
-            break;
-        }
+    let mut missing = VecDeque::new();
+    while !cancel.is_cancelled() && is_away.is_none() {
+        let Some(of): Option<MissingOf> = missing.pop_front() else {
+            let Some(named) = named.pop_front() else { break };
+            let request = MissingRequest { sources: named, every_ns: 0 };
+            match door.missing(request, house).await {
+                Ok(found) => missing.extend(found.sources),
+                // One that was removed since needs none.
+                Err(error) if args.source.is_empty() => line(&in_one_line(&error))?,
+                Err(error) => return Err(error),
+            }
+            continue;
+        };
         let Some(stretch) = &of.stretch else {
             failed += usize::from(of.gone.is_some());
             line(&without_footage(&of))?;

@@ -1,22 +1,25 @@
 //! `footage ask`: questions about a stretch of footage.
 
+mod moments;
 mod told;
 
-use std::io::{BufRead, IsTerminal as _, Write as _, stderr, stdin, stdout};
-use std::time::Instant;
+use std::io::{BufRead, IsTerminal as _, Write, stderr, stdin, stdout};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use footage_ask::{Answering, Conversation};
 use footage_clip::ClipId;
+use serde::Serialize;
 
-use self::told::AnswerTold;
+use self::moments::{LongStretch, MomentAnswer};
+use self::told::{AnswerTold, AnswersTold};
 use crate::cli::Stated;
 use crate::compose::House;
 use crate::footage::{self, Seen};
 use crate::instance::Instance;
 use crate::outcome::{Outcome, in_one_line};
 use crate::requests::selection::Named;
-use crate::requests::stretch::StretchRequest;
+use crate::requests::stretch::{StretchReply, StretchRequest};
 use crate::terminal::escaped;
 use crate::when::When;
 
@@ -128,15 +131,13 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
         let store = house.open_existing_store().await?;
         request.answer(house, &store).await?
     };
-    let decode = footage::decoding(house, &answering);
-    let most = footage::most_frames(house, &answering);
-    let began = Instant::now();
-    let seen = tokio::task::block_in_place(|| Seen::read(stretch, most, &decode))?;
-    let read = began.elapsed();
-    let began = Instant::now();
-    let conversation =
-        tokio::task::block_in_place(|| Conversation::about(answering, &seen.frames))?;
-    let mut talk = Talk { conversation, seen, read, look: began.elapsed(), as_json: args.json };
+    let span = stretch.span();
+    let about = if span.end_ns - span.start_ns > house.settings.ask.whole_ns {
+        About::Long(Box::new(LongStretch::open(house, stretch, answering).await?))
+    } else {
+        About::Whole(Box::new(Whole::look(house, stretch, answering)?))
+    };
+    let mut talk = Talk { about, as_json: args.json };
     if !is_conversation {
         talk.ask(&question, false).await?;
         return Ok(Outcome::Done);
@@ -164,12 +165,46 @@ fn question(from: &mut impl BufRead) -> std::io::Result<Option<Result<String, St
     Ok(Some(text.map_err(|_| "the question is no text: its bytes are not UTF-8".to_owned())))
 }
 
-/// A conversation on a terminal, or on pipes.
-struct Talk {
+/// A stretch that is looked at as a whole.
+struct Whole {
     conversation: Conversation,
     seen: Seen,
-    read: std::time::Duration,
-    look: std::time::Duration,
+    read: Duration,
+    look: Duration,
+}
+
+impl Whole {
+    fn look(house: &House, stretch: StretchReply, answering: Answering) -> Result<Self> {
+        let decode = footage::decoding(house, &answering);
+        let most = footage::most_frames(house, &answering);
+        let began = Instant::now();
+        let seen = tokio::task::block_in_place(|| Seen::read(stretch, most, &decode))?;
+        let read = began.elapsed();
+        let began = Instant::now();
+        let about = || Conversation::about(answering, &seen.frames);
+        let conversation = tokio::task::block_in_place(about)?;
+        Ok(Self { conversation, seen, read, look: began.elapsed() })
+    }
+}
+
+/// What is asked about.
+enum About {
+    Whole(Box<Whole>),
+    Long(Box<LongStretch>),
+}
+
+impl About {
+    fn described(&self) -> String {
+        match self {
+            Self::Whole(whole) => whole.seen.described(),
+            Self::Long(long) => long.described(),
+        }
+    }
+}
+
+/// A conversation on a terminal, or on pipes.
+struct Talk {
+    about: About,
     as_json: bool,
 }
 
@@ -177,7 +212,7 @@ impl Talk {
     async fn converse(&mut self) -> Result<Outcome> {
         let is_terminal = stdin().is_terminal();
         if is_terminal {
-            writeln!(stderr(), "{}; an empty line ends", escaped(&self.seen.described()))?;
+            writeln!(stderr(), "{}; an empty line ends", escaped(&self.about.described()))?;
         }
         let mut has_failed = false;
         loop {
@@ -213,6 +248,15 @@ impl Talk {
 
     async fn ask(&mut self, question: &str, is_one_of_many: bool) -> Result<()> {
         let as_json = self.as_json;
+        match &mut self.about {
+            About::Whole(whole) => whole.ask(question, as_json, is_one_of_many).await,
+            About::Long(long) => ask_long(long, question, as_json, is_one_of_many).await,
+        }
+    }
+}
+
+impl Whole {
+    async fn ask(&mut self, question: &str, as_json: bool, is_one_of_many: bool) -> Result<()> {
         let mut has_begun = false;
         let mut show = |text: &str| {
             // A listener that is gone is noticed with the next line.
@@ -230,15 +274,49 @@ impl Talk {
         }
         let reply = asked?;
         let told = AnswerTold::new(question, &reply, &self.seen, self.read, self.look);
-        if !as_json {
-            writeln!(out, "{}", escaped(&told.line()))?;
-        } else if is_one_of_many {
-            writeln!(out, "{}", serde_json::to_string(&told)?)?;
-        } else {
-            writeln!(out, "{}", serde_json::to_string_pretty(&told)?)?;
+        if as_json {
+            return print_json(&mut out, &told, is_one_of_many);
         }
+        writeln!(out, "{}", escaped(&told.line()))?;
         Ok(out.flush()?)
     }
+}
+
+async fn ask_long(
+    long: &LongStretch,
+    question: &str,
+    as_json: bool,
+    is_one_of_many: bool,
+) -> Result<()> {
+    let began = Instant::now();
+    let mut show = |answer: &MomentAnswer| {
+        if let Some(line) = answer.line().filter(|_| !as_json) {
+            let mut out = stdout().lock();
+            writeln!(out, "{}", escaped(&line))?;
+            out.flush()?;
+        }
+        Ok(())
+    };
+    let answers = long.ask(question, &mut show).await?;
+    let told = AnswersTold::new(question, &answers, began.elapsed());
+    let mut out = stdout().lock();
+    if as_json {
+        return print_json(&mut out, &told, is_one_of_many);
+    }
+    if answers.iter().all(|answer| answer.line().is_none()) {
+        writeln!(out, "{}", told.answer())?;
+    }
+    writeln!(out, "{}", escaped(&told.line()))?;
+    Ok(out.flush()?)
+}
+
+fn print_json(out: &mut impl Write, told: &impl Serialize, is_one_of_many: bool) -> Result<()> {
+    if is_one_of_many {
+        writeln!(out, "{}", serde_json::to_string(told)?)?;
+    } else {
+        writeln!(out, "{}", serde_json::to_string_pretty(told)?)?;
+    }
+    Ok(out.flush()?)
 }
 
 #[cfg(test)]

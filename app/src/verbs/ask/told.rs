@@ -6,6 +6,7 @@ use footage_ask::Reply;
 use footage_clip::{ClipId, SourceId};
 use serde::Serialize;
 
+use super::moments::MomentAnswer;
 use crate::footage::Seen;
 
 /// Version of the form. A field may be added without changing it.
@@ -117,6 +118,55 @@ impl<'a> AnswerTold<'a> {
             self.seen.described(),
             self.model,
             footage_s + look_s
+        )
+    }
+}
+
+/// Answers about the moments of a long stretch, as `--json` prints them.
+#[derive(Debug, Serialize)]
+pub(super) struct AnswersTold<'a> {
+    v: u32,
+    question: &'a str,
+    /// One line for each moment that shows something, with its time; or that none does.
+    answer: String,
+    model: &'a str,
+    /// The moments that were looked at, and nothing else was, in order of time.
+    moments: Vec<AnswerTold<'a>>,
+    whole_s: f64,
+}
+
+impl<'a> AnswersTold<'a> {
+    pub(super) fn new(question: &'a str, answers: &'a [MomentAnswer], whole: Duration) -> Self {
+        let lines: Vec<String> = answers.iter().filter_map(MomentAnswer::line).collect();
+        let answer = match (answers.len(), lines.is_empty()) {
+            (0, _) => "Nothing that is indexed lies there.".to_owned(),
+            (count, true) => {
+                format!("None of the {count} moments nearest to the question shows that.")
+            }
+            (_, false) => lines.join("\n"),
+        };
+        Self {
+            v: VERSION,
+            question,
+            answer,
+            model: answers.first().map_or("", |answer| &answer.reply.model),
+            moments: answers.iter().map(|answer| answer.told(question)).collect(),
+            whole_s: whole.as_secs_f64(),
+        }
+    }
+
+    pub(super) fn answer(&self) -> &str {
+        &self.answer
+    }
+
+    /// What stands below the answers on a terminal.
+    pub(super) fn line(&self) -> String {
+        let frames: usize = self.moments.iter().map(|moment| moment.seen.frames.len()).sum();
+        format!(
+            "({} moments, {frames} frames; {}; {:.1} s)",
+            self.moments.len(),
+            self.model,
+            self.whole_s
         )
     }
 }

@@ -4,19 +4,16 @@ mod questions;
 
 use std::io::{Write as _, stdout};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use footage_search::{Given, Judged, Scores, Stretch};
 use serde_json::json;
 
 use crate::compose::House;
-use crate::instance::Instance;
 use crate::outcome::Outcome;
-use crate::requests::Desk;
+use crate::requests::asked::Asked;
 use crate::requests::found::{MomentFound, SearchReply};
 use crate::requests::search::{LookedFor, SearchRequest};
-use crate::requests::sources::{SourcesReply, States};
 use crate::terminal::escaped;
 
 /// Measure how well sentences find what you know is there, in your own footage
@@ -64,37 +61,6 @@ fn share(text: &str) -> Result<f64, String> {
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate >= 0.0);
     rate.ok_or_else(|| "choose a number from 0".to_owned())
-}
-
-/// Whoever has the index open.
-enum Asked {
-    Instance(Instance),
-    Desk(Desk),
-}
-
-impl Asked {
-    async fn open(house: &House) -> Result<Self> {
-        if let Some(instance) = Instance::running(&house.settings.data_dir).await? {
-            return Ok(Self::Instance(instance));
-        }
-        let store = Arc::new(house.open_existing_store().await?);
-        let model = Arc::new(house.open_model()?);
-        Ok(Self::Desk(Desk { house: Arc::new(house.clone()), model, store }))
-    }
-
-    async fn sources(&self) -> Result<SourcesReply> {
-        match self {
-            Self::Instance(instance) => instance.sources().await,
-            Self::Desk(desk) => SourcesReply::of(&desk.store, &States::new()).await,
-        }
-    }
-
-    async fn search(&self, request: SearchRequest) -> Result<SearchReply> {
-        match self {
-            Self::Instance(instance) => instance.search(&request).await,
-            Self::Desk(desk) => request.answer(desk).await,
-        }
-    }
 }
 
 #[tokio::main(flavor = "current_thread")]
