@@ -11,6 +11,8 @@ use crate::IndexerSettings;
 /// Messages received together, sorted by kind. Those of one kind keep their order.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
+    /// When the first of them came.
+    pub(crate) began: Option<Instant>,
     pub(crate) clips: Vec<ClipRecord>,
     pub(crate) coverage: Vec<CoverageRecord>,
     pub(crate) sources: Vec<SourceRecord>,
@@ -22,16 +24,17 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Waits for a message, then for as many more as come in time. None when the topic has ended.
+    /// Waits for a message, then for as many more as are there or come until `deadline`. None when the
+    /// topic has ended.
     pub(crate) async fn receive(
         follower: &mut dyn Follow,
         settings: &IndexerSettings,
+        deadline: Instant,
     ) -> Result<Option<Self>, FollowError> {
         let Some(first) = follower.receive().await? else {
             return Ok(None);
         };
-        let deadline = Instant::now() + settings.max_wait;
-        let mut batch = Self::default();
+        let mut batch = Self { began: Some(Instant::now()), ..Self::default() };
         let mut positions = BTreeMap::new();
         let mut next = Some(first);
         let mut messages = 0;

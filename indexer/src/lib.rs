@@ -33,6 +33,7 @@ use footage_clip::{ClipRecord, ClipState, CoverageRecord, LostReason, RemovalRec
 use footage_index::{IndexError, KeepClips, LedgerError};
 use footage_topic::{Bury, Follow, FollowError, PublishError};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 pub use accounts::{Accounts, Announced, Entry};
@@ -50,7 +51,8 @@ pub use retry::RetrySettings;
 pub struct IndexerSettings {
     /// Most messages in one batch. Larger batches make fewer flushes.
     pub max_batch: NonZeroUsize,
-    /// Longest time the first message of a batch waits for the others.
+    /// A batch takes in what comes until so long after the one before it began, unless it is full before.
+    /// So this is the longest that a message waits for others.
     pub max_wait: Duration,
     /// What to do about failures that may pass.
     pub retry: RetrySettings,
@@ -150,7 +152,11 @@ impl Indexer {
     /// May be cancelled at any time: what was not committed is delivered to the next follower.
     pub async fn run(&self, mut follower: Box<dyn Follow>) -> Result<IndexerReport, IndexerError> {
         let mut report = IndexerReport::default();
-        while let Some(batch) = Batch::receive(&mut *follower, &self.settings).await? {
+        // What comes after a pause is brought in at once, and of a stream there is a batch every
+        // `max_wait`: what came while the one before was under way has waited enough.
+        let mut deadline = Instant::now();
+        while let Some(batch) = Batch::receive(&mut *follower, &self.settings, deadline).await? {
+            deadline = batch.began.unwrap_or_else(Instant::now) + self.settings.max_wait;
             self.bring_in(batch, &mut *follower, &mut report).await?;
         }
         Ok(report)
