@@ -166,7 +166,7 @@ impl LiveCaptions {
         let cancel = Cancel::default();
         // A task of its own: this one may be reading footage when it is to end.
         let ending = tokio::spawn({
-            let (mut ended, cancel) = (ended.clone(), cancel.clone());
+            let cancel = cancel.clone();
             async move {
                 // Whoever could say so is gone: that is an end too.
                 drop(ended.wait_for(|ended| *ended).await);
@@ -174,7 +174,7 @@ impl LiveCaptions {
             }
         });
         tokio::select! {
-            _ = ended.wait_for(|ended| *ended) => {}
+            () = cancel.cancelled() => {}
             () = self.describe_all(&cancel) => {}
         }
         ending.abort();
@@ -229,7 +229,7 @@ impl LiveCaptions {
         let frames = self.frames(clip, cancel).await?;
         let caption = match self.captioner.describe(&frames).await {
             Ok(caption) => caption,
-            Err(error) if matches!(error.fault(), Fault::Footage | Fault::Unclear) => {
+            Err(error) if error.fault() == Fault::Footage => {
                 return Err(Failure::Footage(error.into()));
             }
             Err(error) => return Err(Failure::Asked(error.into())),

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::moments::MomentAnswer;
 use crate::footage::Seen;
+use crate::terminal::counted;
 
 /// Version of the form. A field may be added without changing it.
 const VERSION: u32 = 1;
@@ -163,8 +164,8 @@ impl<'a> AnswersTold<'a> {
     pub(super) fn line(&self) -> String {
         let frames: usize = self.moments.iter().map(|moment| moment.seen.frames.len()).sum();
         format!(
-            "({} moments, {frames} frames; {}; {:.1} s)",
-            self.moments.len(),
+            "({}, {frames} frames; {}; {:.1} s)",
+            counted(self.moments.len() as u64, "moment"),
             self.model,
             self.whole_s
         )

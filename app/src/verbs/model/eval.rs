@@ -1,7 +1,7 @@
 //! `footage model eval`: how well a model does on a labelled data set.
 
 use std::collections::BTreeMap;
-use std::io::{Write as _, stderr, stdout};
+use std::io::{Write as _, stdout};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::compose::House;
 use crate::datasets::{Row, Source, Videos};
 use crate::outcome::Outcome;
 use crate::stretches::{Stretches, Wanted};
-use crate::terminal::{escaped, masked};
+use crate::terminal::{escaped, masked, tell};
 use crate::verbs::index::stopped_by_signals;
 
 /// Measure a model on a labelled data set
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
     }
     ensure!(!gallery.videos.is_empty(), "none of the videos could be used: nothing was measured");
     if gallery.left_out > 0 {
-        say(&format!("{} of {} captions are left out", gallery.left_out, gallery.total()));
+        tell(&format!("{} of {} captions are left out", gallery.left_out, gallery.total()));
     }
     let figures = match &dataset.classes {
         Some(classes) => recognition(&model, &gallery, classes, &args.prompt)?,
@@ -138,7 +138,7 @@ impl Looking<'_> {
                 }
             }
             if (number + 1).is_multiple_of(50) {
-                say(&format!("{} of {count} videos looked at", number + 1));
+                tell(&format!("{} of {count} videos looked at", number + 1));
             }
         }
         gallery
@@ -178,11 +178,11 @@ impl Looking<'_> {
             Ok(())
         })?;
         for ((from_ns, _), _) in unseen {
-            say(&escaped(&format!(
+            tell(&format!(
                 "{}: nothing can be seen of what begins at {} s",
                 path.display(),
                 from_ns as f64 / 1e9
-            )));
+            ));
         }
         Ok(embeddings)
     }
@@ -213,8 +213,8 @@ impl Gallery {
         self.left_out += captions;
         self.said += 1;
         match self.said {
-            ..=MOST_LINES => say(&escaped(&format!("left out: {why}"))),
-            said if said == MOST_LINES + 1 => say("more is left out, for reasons not shown here"),
+            ..=MOST_LINES => tell(&format!("left out: {why}")),
+            said if said == MOST_LINES + 1 => tell("more is left out, for reasons not shown here"),
             _ => {}
         }
     }
@@ -243,7 +243,7 @@ fn texts(model: &Model, texts: &[&str]) -> Result<Vec<Embedding>> {
         cut_off += usize::from(!model.text().fits(text)?);
     }
     if cut_off > 0 {
-        say(&format!("{cut_off} texts are longer than the model reads; their ends are cut off"));
+        tell(&format!("{cut_off} texts are longer than the model reads; their ends are cut off"));
     }
     let mut embeddings = Vec::with_capacity(texts.len());
     for some in texts.chunks(BATCH) {
@@ -336,9 +336,4 @@ fn table(name: &str, gallery: &Gallery, figures: &Value) -> String {
     };
     let to_video = line("text to video", &figures["text_to_video"]);
     head + &to_video + &line("video to text", &figures["video_to_text"])
-}
-
-/// A line on stderr. Where nobody reads it, it is lost and the measuring is not.
-fn say(line: &str) {
-    drop(writeln!(stderr(), "{}", masked(line)));
 }

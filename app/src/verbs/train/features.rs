@@ -9,10 +9,9 @@ use footage_model::train::pretrain::{Features, Pretraining};
 use footage_pipeline::{FileSource, identify};
 use half::f16;
 
-use super::say;
 use crate::datasets::{Row, Videos};
 use crate::stretches::{Stretches, Wanted};
-use crate::terminal::escaped;
+use crate::terminal::tell;
 
 /// A clip that can be learned from.
 #[derive(Debug)]
@@ -67,11 +66,11 @@ impl Gathering<'_> {
         for row in rows {
             if row.caption.is_empty() {
                 failed += 1;
-                say(&format!("left out: line {}: its caption is empty", row.line));
+                tell(&format!("left out: line {}: its caption is empty", row.line));
                 continue;
             }
             if !self.training.fits(&row.caption)? {
-                say(&format!(
+                tell(&format!(
                     "line {}: the caption is longer than the model reads; its end is cut off",
                     row.line
                 ));
@@ -80,7 +79,7 @@ impl Gathering<'_> {
                 Ok(path) => files.entry(path).or_default().push(row),
                 Err(error) => {
                     failed += 1;
-                    say(&escaped(&format!("left out: line {}: {error}", row.line)));
+                    tell(&format!("left out: line {}: {error}", row.line));
                 }
             }
         }
@@ -94,12 +93,12 @@ impl Gathering<'_> {
             if let Err(error) = self.file(&path, rows, &mut whole) {
                 let left_out = lines - whole.len() as u64;
                 failed += left_out;
-                let shown = escaped(&path.display().to_string());
-                say(&format!("left out: {shown} ({left_out} of {lines} captions): {error:#}"));
+                let shown = path.display();
+                tell(&format!("left out: {shown} ({left_out} of {lines} captions): {error:#}"));
             }
             clips.extend(whole);
             if (number + 1).is_multiple_of(50) {
-                say(&format!("{} of {count} files looked at", number + 1));
+                tell(&format!("{} of {count} files looked at", number + 1));
             }
         }
         clips.sort_by_key(|(row, _)| row.line);

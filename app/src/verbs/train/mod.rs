@@ -4,7 +4,6 @@ mod features;
 mod plot;
 mod run;
 
-use std::io::{Write as _, stderr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -21,6 +20,7 @@ use crate::compose::House;
 use crate::datasets::Source;
 use crate::outcome::Outcome;
 use crate::stretches::Stretches;
+use crate::terminal::tell;
 
 /// Train a model's branch on videos with captions
 ///
@@ -169,11 +169,11 @@ pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
         trained.clips, trained.steps
     );
     trained.training.export(&args.name, &description, &args.out)?;
-    say(&format!("trained: {}", args.out.display()));
+    tell(&format!("trained: {}", args.out.display()));
     if left_out == 0 {
         return Ok(Outcome::Done);
     }
-    say(&format!("{left_out} captions were left out; each has a line above"));
+    tell(&format!("{left_out} captions were left out; each has a line above"));
     Ok(Outcome::SomeFailed)
 }
 
@@ -235,11 +235,6 @@ fn settings_of(
         "clips": clips.0.len(),
         "data": hasher.finalize().to_hex().as_str(),
     })
-}
-
-/// A line on stderr. Where nobody reads it, it is lost and the training is not.
-fn say(line: &str) {
-    drop(writeln!(stderr(), "{}", crate::terminal::masked(line)));
 }
 
 /// JSON in a file.

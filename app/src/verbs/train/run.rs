@@ -10,8 +10,8 @@ use footage_pipeline::Cancel;
 use serde_json::Value;
 
 use super::features::Clips;
-use super::{plot, read_json, say};
-use crate::terminal::escaped;
+use super::{plot, read_json};
+use crate::terminal::{escaped, tell};
 
 const SETTINGS: &str = "settings.json";
 const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -54,13 +54,13 @@ impl Run<'_> {
         let (mut done, mut losses) = self.take_up(settings, &mut optimiser)?;
         let steps = self.course.schedule.steps;
         if done > 0 {
-            say(&format!("going on after step {done} of {steps}"));
+            tell(&format!("going on after step {done} of {steps}"));
         }
         let (begun, began_at) = (Instant::now(), done);
         while done < steps {
             if self.cancel.is_cancelled() || self.stop_after.is_some_and(|stop| done >= stop) {
                 self.save(&optimiser, done, &losses)?;
-                say(&format!("stopped after step {done} of {steps}; the same command goes on"));
+                tell(&format!("stopped after step {done} of {steps}; the same command goes on"));
                 return Ok(None);
             }
             let step = self.course.step(&self.training, &mut optimiser, &self.clips, done);
@@ -71,7 +71,7 @@ impl Run<'_> {
                 let clips = (done - began_at) * self.course.batch * self.course.accumulate;
                 let pace = clips as f64 / begun.elapsed().as_secs_f64();
                 if let Some(now) = losses.last() {
-                    say(&format!(
+                    tell(&format!(
                         "step {done} of {steps}: loss {:.4} (VTC {:.4}, MBTA {:.4}, MBCA {:.4}), \
                          {pace:.1} clips/s",
                         now.total, now.vtc, now.mbta, now.mbca
