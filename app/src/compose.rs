@@ -173,7 +173,7 @@ where
 }
 
 impl Store {
-    async fn of(index: EmbeddedIndex) -> Result<Self> {
+    pub(crate) async fn of(index: EmbeddedIndex) -> Result<Self> {
         let ledger = Ledger::open(index.folder())?;
         let store = Self { index, ledger };
         finish_removals(&store.index, &store.ledger).await?;

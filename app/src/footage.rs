@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use footage_ask::Answering;
-use footage_clip::{FileStamp, RgbFrame, SourceKind, TimedFrame};
+use footage_clip::{FileStamp, RgbFrame, SourceId, SourceKind, TimedFrame};
 use footage_model::conversation::chosen_frames;
 use footage_pipeline::{
     Cancel, DecodeSettings, FileSource, KeptFootage, PictureSize, identify, stamp,
@@ -89,38 +89,48 @@ pub(crate) fn spread(slots: Vec<u64>, most: usize) -> Vec<u64> {
 
 /// The footage of a stretch, which is certain to be what was indexed.
 pub(crate) fn kept(stretch: &StretchReply) -> Result<KeptFootage> {
-    Ok(match stretch.kind {
+    let StretchReply { source_id, source, kind, footage, stamp, .. } = stretch;
+    kept_at(*kind, footage, *stamp, source_id, source)
+}
+
+/// The footage of a source at `footage`, which is certain to be what was indexed.
+pub(crate) fn kept_at(
+    kind: SourceKind,
+    footage: &Path,
+    stamped: Option<FileStamp>,
+    source_id: &SourceId,
+    name: &str,
+) -> Result<KeptFootage> {
+    Ok(match kind {
         SourceKind::File => {
-            check(stretch)?;
-            KeptFootage::File(stretch.footage.clone())
+            check(footage, stamped, source_id, name)?;
+            KeptFootage::File(footage.to_owned())
         }
-        SourceKind::Camera => KeptFootage::Recording(stretch.footage.clone()),
+        SourceKind::Camera => KeptFootage::Recording(footage.to_owned()),
     })
 }
 
 /// A path may hold another film by now: one that was not written to since is the one that was indexed,
 /// and any other one is read to see whether it is.
-fn check(stretch: &StretchReply) -> Result<()> {
-    let path: &Path = &stretch.footage;
+fn check(path: &Path, stamped: Option<FileStamp>, source_id: &SourceId, name: &str) -> Result<()> {
     let gone = || {
         format!(
-            "the footage of `{}` is not at {} any more: if it was moved, `footage index` its new \
-             place; what was deleted cannot be asked about",
-            stretch.source,
+            "the footage of `{name}` is not at {} any more: if it was moved, `footage index` its new \
+             place; what was deleted cannot be looked at again",
             path.display()
         )
     };
     let file = FileSource::try_new(path).with_context(gone)?;
     let now: FileStamp = stamp(&file).with_context(gone)?;
-    if stretch.stamp == Some(now) {
+    if stamped == Some(now) {
         return Ok(());
     }
     let identified = identify(&file, &Cancel::default(), |_| ())
         .with_context(|| format!("{} cannot be read", path.display()))?;
-    if identified.source_id != stretch.source_id {
+    if identified.source_id != *source_id {
         bail!(
             "{} was changed since it was indexed, so its clips are of footage that is not there any \
-             more: `footage index` it again, and ask about the new clips",
+             more: `footage index` it again, for the new clips",
             path.display()
         );
     }

@@ -10,6 +10,7 @@ mod earlier;
 mod footage;
 mod instance;
 mod logging;
+mod migration;
 mod outcome;
 mod requests;
 mod settings;

@@ -26,6 +26,8 @@ pub enum LostReason {
     EmbedError,
     /// The index refused the record.
     Refused,
+    /// Another model was to embed it, and its footage was not there any more.
+    FootageGone,
     /// More came from live sources than could be embedded in time.
     Overload,
     /// The source was connected and gave no pictures.
@@ -53,6 +55,7 @@ impl fmt::Display for LostReason {
             Self::DecodeError => "decode error",
             Self::EmbedError => "embed error",
             Self::Refused => "refused by the index",
+            Self::FootageGone => "footage gone",
             Self::Overload => "overload",
             Self::Stalled => "stalled",
             Self::Disconnected => "disconnected",

@@ -6,6 +6,7 @@
 #![expect(clippy::missing_panics_doc, reason = "these are assertions: a broken promise panics")]
 #![expect(clippy::unwrap_used, reason = "a failure is a broken promise")]
 
+mod beside;
 mod captions;
 
 use std::any::Any;
@@ -19,6 +20,7 @@ use footage_clip::{
     UtcStart, WindowSpec,
 };
 
+pub use self::beside::one_of_two_collections_is_read;
 pub use self::captions::*;
 use crate::{
     Collection, Filter, FindClips as _, Index, IndexError, KeepClips as _, MediaRange, MemoryIndex,

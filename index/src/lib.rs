@@ -9,11 +9,13 @@
 //!
 //! ```text
 //! index/in-use                     locked by the process that has the index open; holds its id
+//! index/current                    the fingerprint of the collection that is read, where there are several
 //! index/<fingerprint>/manifest.json  format, model, dimension
 //! index/<fingerprint>/ledger.redb    sources and coverage
 //! index/<fingerprint>/clips/         vectors, payload and their indexes
 //! ```
 
+mod beside;
 mod collection;
 pub mod contract;
 mod embedded;
@@ -32,6 +34,7 @@ use footage_clip::{
     Caption, ClipId, ClipRecord, Embedding, MediaRef, ModelRef, SourceId, Span, WindowSpec,
 };
 
+pub use beside::{Beside, Shelved};
 pub use collection::Collection;
 pub use embedded::{EmbeddedIndex, EmbeddedSettings, FORMAT_VERSION, Manifest};
 pub use error::{IndexError, Refusal};

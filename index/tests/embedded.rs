@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use footage_clip::{ClipId, FileStamp, SourceId};
-use footage_index::contract::{Fixture, clips, collection, direction};
+use footage_index::contract::{
+    Fixture, clips, collection, direction, one_of_two_collections_is_read,
+};
 use footage_index::{
-    EmbeddedIndex, EmbeddedSettings, Filter, FindClips, IndexError, KeepClips, KnownFile, Ledger,
-    LedgerError, Manifest, With,
+    Beside as _, EmbeddedIndex, EmbeddedSettings, Filter, FindClips, IndexError, KeepClips,
+    KnownFile, Ledger, LedgerError, Manifest, With,
 };
 use tempfile::TempDir;
 
@@ -194,6 +196,29 @@ async fn a_directory_in_use_names_itself_and_its_holder() {
     assert_eq!(Manifest::all(data.path()).unwrap().len(), 1);
     drop((index, ledger));
     open(data.path(), 8).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_collections_is_read_also_by_who_opens_the_directory_next() {
+    let data = TempDir::new().unwrap();
+    let index = open(data.path(), 8).await.unwrap();
+    one_of_two_collections_is_read(&index).await;
+    let mut other = collection(5);
+    other.model.name = "newer-model".into();
+    other.model.fingerprint = "f".repeat(32).try_into().unwrap();
+    let beside = index.beside(&other).await.unwrap();
+    beside.keep(&clips(&other, "gate", 3)).await.unwrap();
+    index.close().await.unwrap();
+    let held = EmbeddedIndex::open_existing(data.path(), small_graphs()).await;
+    assert!(matches!(held, Err(IndexError::InUse { .. })), "one of two is open still");
+    beside.make_current().await.unwrap();
+    beside.close().await.unwrap();
+
+    let refused = open(data.path(), 8).await.unwrap_err();
+    assert!(matches!(refused, IndexError::OtherModel { .. }), "{refused}");
+    let read = EmbeddedIndex::open_existing(data.path(), small_graphs()).await.unwrap();
+    assert_eq!(*read.collection(), other);
+    assert_eq!(read.count(&Filter::default()).await.unwrap(), 3);
 }
 
 #[tokio::test]

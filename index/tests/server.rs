@@ -15,10 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use footage_clip::Fingerprint;
-use footage_index::contract::{Fixture, clips, collection, direction};
+use footage_index::contract::{
+    Fixture, clips, collection, direction, one_of_two_collections_is_read,
+};
 use footage_index::{
-    ApiKey, Collection, Filter, FindClips as _, IndexError, KeepClips as _, Quantization,
-    ServerIndex, ServerSettings,
+    ApiKey, Beside as _, Collection, Filter, FindClips as _, IndexError, KeepClips as _,
+    Quantization, ServerIndex, ServerSettings,
 };
 
 use qdrant::VectorServer;
@@ -57,6 +59,24 @@ fn made(wanted: Collection) -> Pin<Box<dyn Future<Output = Fixture> + Send>> {
 }
 
 footage_index::index_contract!(made);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_collections_is_read_also_by_who_connects_next() {
+    let server = VectorServer::start(&[]);
+    let settings = settings(server.url());
+    let wanted = collection(8);
+    let index = ServerIndex::open(&settings, &wanted).await.unwrap();
+    one_of_two_collections_is_read(&index).await;
+    let mut other = collection(5);
+    other.model.fingerprint = Fingerprint::try_from("f".repeat(32)).unwrap();
+    let beside = index.beside(&other).await.unwrap();
+    let refused = ServerIndex::open_existing(&settings, &other).await.unwrap_err();
+    assert!(matches!(refused, IndexError::OtherModel { .. }), "{refused}");
+    beside.make_current().await.unwrap();
+    ServerIndex::open_existing(&settings, &other).await.unwrap();
+    let refused = ServerIndex::open_existing(&settings, &wanted).await.unwrap_err();
+    assert!(matches!(refused, IndexError::OtherModel { .. }), "{refused}");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_kept_survives_a_crash_of_the_server_and_calls_outlast_it() {

@@ -15,11 +15,12 @@
 //! run with an error, and what was not committed waits in the topic.
 //!
 //! [`Retention`] takes out again what is too old, or too much. [`missing`] tells which clips are to get
-//! captions.
+//! captions, and [`due`] which another model has still to look at.
 
 mod accounts;
 mod batch;
 mod captions;
+mod migration;
 mod progress;
 mod retention;
 mod retry;
@@ -39,6 +40,7 @@ use tracing::{info, warn};
 pub use accounts::{Accounts, Announced, Entry};
 use batch::Batch;
 pub use captions::{Described, Missing, Pace, Turn, Waiting, missing};
+pub use migration::{Due, DueClip, counterpart, due, renewed, transcribe};
 pub use progress::{Progress, SourceProgress};
 pub use retention::{
     Footage, FootageError, FootagePart, NoFootage, Retained, Retention, RetentionError,

@@ -5,6 +5,7 @@
 //! state on disk. It is one shard and one replica, keeps no quantized vectors, and refuses every call
 //! and every kind of condition that Footage does not use, so that nothing passes here by chance.
 
+mod collections;
 mod convert;
 mod faults;
 mod refused;

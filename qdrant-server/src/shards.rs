@@ -6,23 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
-use qdrant_client::qdrant::alias_operations::Action;
-use qdrant_client::qdrant::collections_server::Collections;
 use qdrant_client::qdrant::payload_index_params::IndexParams;
 use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
 use qdrant_client::qdrant::points_server::Points;
 use qdrant_client::qdrant::query::Variant;
 use qdrant_client::qdrant::vector_input::Variant as Wanted;
-use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::{
-    self as api, AliasDescription, ChangeAliases, CollectionConfig, CollectionExists,
-    CollectionExistsRequest, CollectionExistsResponse, CollectionInfo, CollectionOperationResponse,
-    CollectionParams, CountPoints, CountResponse, CountResult, CreateCollection,
-    CreateFieldIndexCollection, DeletePoints, Distance, GetCollectionInfoRequest,
-    GetCollectionInfoResponse, GetPoints, GetResponse, ListAliasesRequest, ListAliasesResponse,
-    PointsOperationResponse, QueryPoints, QueryResponse, RetrievedPoint, ScoredPoint, ScrollPoints,
-    ScrollResponse, SetPayloadPoints, UpdateResult, UpdateStatus, UpsertPoints, VectorParams,
-    VectorsConfig,
+    self as api, CountPoints, CountResponse, CountResult, CreateFieldIndexCollection, DeletePoints,
+    GetPoints, GetResponse, PointsOperationResponse, QueryPoints, QueryResponse, RetrievedPoint,
+    ScoredPoint, ScrollPoints, ScrollResponse, SetPayloadPoints, UpdateResult, UpdateStatus,
+    UpsertPoints,
 };
 use qdrant_edge::{
     CountRequest, CreateIndex, DEFAULT_VECTOR_NAME, EdgeConfig, EdgeShard, EdgeVectorParams,
@@ -43,19 +36,19 @@ const STATE: &str = "state.json";
 
 /// What there is besides points.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct State {
+pub(crate) struct State {
     /// Values in each vector, by collection.
-    dims: BTreeMap<String, u64>,
+    pub(crate) dims: BTreeMap<String, u64>,
     /// Collections, by alias.
-    aliases: BTreeMap<String, String>,
+    pub(crate) aliases: BTreeMap<String, String>,
 }
 
 /// Every collection.
 pub(crate) struct Shards {
-    dir: PathBuf,
-    faults: Faults,
+    pub(crate) dir: PathBuf,
+    pub(crate) faults: Faults,
     state: Mutex<State>,
-    open: RwLock<BTreeMap<String, Arc<EdgeShard>>>,
+    pub(crate) open: RwLock<BTreeMap<String, Arc<EdgeShard>>>,
 }
 
 impl Shards {
@@ -77,11 +70,11 @@ impl Shards {
         Ok(Self { dir: dir.to_owned(), faults, state: Mutex::new(state), open: RwLock::new(open) })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, state: &State) -> Result<(), Status> {
+    pub(crate) fn write(&self, state: &State) -> Result<(), Status> {
         let write = || -> Result<()> {
             let unfinished = self.dir.join("state.json.new");
             fs::write(&unfinished, serde_json::to_vec_pretty(state)?)?;
@@ -121,116 +114,14 @@ impl Shards {
     }
 }
 
-fn internal(error: impl std::fmt::Display) -> Status {
+pub(crate) fn internal(error: impl std::fmt::Display) -> Status {
     Status::internal(error.to_string())
 }
 
-fn config(dim: u64) -> EdgeConfig {
+pub(crate) fn config(dim: u64) -> EdgeConfig {
     let dim = usize::try_from(dim).unwrap_or(usize::MAX);
     let vectors = EdgeVectorParams::builder(dim, qdrant_edge::Distance::Dot).build();
     EdgeConfig::builder().vector(DEFAULT_VECTOR_NAME, vectors).wal_enabled(true).build()
-}
-
-#[tonic::async_trait]
-impl Collections for Shards {
-    async fn create(
-        &self,
-        request: Request<CreateCollection>,
-    ) -> Result<Response<CollectionOperationResponse>, Status> {
-        let answer = self.faults.admit(&request)?;
-        let request = request.into_inner();
-        let name = request.collection_name;
-        let Some(Config::Params(params)) = request.vectors_config.and_then(|c| c.config) else {
-            return Err(refuse("only vectors without a name are taken here"));
-        };
-        if params.distance != i32::from(Distance::Dot) || params.size == 0 {
-            return Err(refuse("only vectors that are compared by their dot product are taken"));
-        }
-        let mut state = self.state();
-        if state.dims.contains_key(&name) {
-            return Err(Status::already_exists(format!("Collection `{name}` already exists!")));
-        }
-        let at = self.dir.join(&name);
-        // What was left of one whose making was interrupted.
-        if at.try_exists().map_err(internal)? {
-            fs::remove_dir_all(&at).map_err(internal)?;
-        }
-        fs::create_dir_all(&at).map_err(internal)?;
-        let shard = EdgeShard::new(&at, config(params.size)).map_err(internal)?;
-        state.dims.insert(name.clone(), params.size);
-        self.write(&state)?;
-        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::new(shard));
-        answer.give(CollectionOperationResponse { result: true, time: 0.0 })
-    }
-
-    async fn get(
-        &self,
-        request: Request<GetCollectionInfoRequest>,
-    ) -> Result<Response<GetCollectionInfoResponse>, Status> {
-        let answer = self.faults.admit(&request)?;
-        let name = request.into_inner().collection_name;
-        let size = self.state().dims.get(&name).copied();
-        let size = size.ok_or_else(|| Status::not_found(format!("no collection `{name}`")))?;
-        let params =
-            VectorParams { size, distance: Distance::Dot.into(), ..VectorParams::default() };
-        let vectors = VectorsConfig { config: Some(Config::Params(params)) };
-        let params =
-            CollectionParams { vectors_config: Some(vectors), ..CollectionParams::default() };
-        let config = CollectionConfig { params: Some(params), ..CollectionConfig::default() };
-        let info = CollectionInfo { config: Some(config), ..CollectionInfo::default() };
-        answer.give(GetCollectionInfoResponse { result: Some(info), time: 0.0 })
-    }
-
-    async fn collection_exists(
-        &self,
-        request: Request<CollectionExistsRequest>,
-    ) -> Result<Response<CollectionExistsResponse>, Status> {
-        let answer = self.faults.admit(&request)?;
-        let exists = self.state().dims.contains_key(&request.into_inner().collection_name);
-        let result = Some(CollectionExists { exists });
-        answer.give(CollectionExistsResponse { result, time: 0.0 })
-    }
-
-    async fn update_aliases(
-        &self,
-        request: Request<ChangeAliases>,
-    ) -> Result<Response<CollectionOperationResponse>, Status> {
-        let answer = self.faults.admit(&request)?;
-        let mut state = self.state();
-        for action in request.into_inner().actions {
-            let Some(Action::CreateAlias(create)) = action.action else {
-                return Err(refuse("only making an alias is understood here"));
-            };
-            state.aliases.insert(create.alias_name, create.collection_name);
-        }
-        self.write(&state)?;
-        drop(state);
-        answer.give(CollectionOperationResponse { result: true, time: 0.0 })
-    }
-
-    async fn list_aliases(
-        &self,
-        request: Request<ListAliasesRequest>,
-    ) -> Result<Response<ListAliasesResponse>, Status> {
-        let answer = self.faults.admit(&request)?;
-        let aliases = self.state().aliases.clone().into_iter();
-        let aliases = aliases
-            .map(|(alias_name, collection_name)| AliasDescription { alias_name, collection_name });
-        answer.give(ListAliasesResponse { aliases: aliases.collect(), time: 0.0 })
-    }
-
-    refused! {
-        list: ListCollectionsRequest => ListCollectionsResponse,
-        update: UpdateCollection => CollectionOperationResponse,
-        delete: DeleteCollection => CollectionOperationResponse,
-        list_collection_aliases: ListCollectionAliasesRequest => ListAliasesResponse,
-        collection_cluster_info: CollectionClusterInfoRequest => CollectionClusterInfoResponse,
-        update_collection_cluster_setup:
-            UpdateCollectionClusterSetupRequest => UpdateCollectionClusterSetupResponse,
-        create_shard_key: CreateShardKeyRequest => CreateShardKeyResponse,
-        delete_shard_key: DeleteShardKeyRequest => DeleteShardKeyResponse,
-        list_shard_keys: ListShardKeysRequest => ListShardKeysResponse,
-    }
 }
 
 #[tonic::async_trait]

@@ -5,6 +5,7 @@
 //! [`Moment`]s; captions lead to moments by their words, and both rankings are fused. An [`Answer`] always says what was [`Searched`], so that "nothing found" and
 //! "nothing seen" differ. A [`CoverageReport`] tells the whole timeline of one source.
 
+mod agreement;
 mod answer;
 mod evaluation;
 mod fusion;
@@ -19,6 +20,7 @@ mod searched;
 #[cfg(test)]
 mod testing;
 
+pub use agreement::Agreement;
 pub use answer::{Answer, By, Found, FoundBy, Nearest, Wanted};
 pub use evaluation::{Given, Judged, Scores, Stretch};
 pub use known::KnownSource;

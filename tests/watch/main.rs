@@ -7,6 +7,7 @@ mod captions;
 mod faults;
 mod installation;
 mod kill;
+mod migration;
 mod recording;
 mod searching;
 mod secrets;

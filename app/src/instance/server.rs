@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use axum::extract::{DefaultBodyLimit, FromRequest, Path as InPath, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -22,7 +22,7 @@ use crate::requests::captions::{
 use crate::requests::coverage::{CoverageReply, CoverageRequest};
 use crate::requests::found::SearchReply;
 use crate::requests::search::SearchRequest;
-use crate::requests::sources::{RemoveReply, RemoveRequest, SourcesReply};
+use crate::requests::sources::{RemoveReply, RemoveRequest, SourcesReply, States};
 use crate::requests::stretch::{StretchReply, StretchRequest};
 use crate::settings::sources::{SourceDefinition, named};
 use crate::watching::Watching;
@@ -47,9 +47,7 @@ pub(crate) async fn answer(
     stop: watch::Receiver<bool>,
 ) -> Result<()> {
     let requests = Router::new()
-        .route("/v1/search", post(search))
-        .route("/v1/coverage", post(coverage))
-        .route("/v1/stretch", post(stretch))
+        .merge(reading(answering.desk.clone()))
         .route("/v1/captions", post(keep_captions))
         .route("/v1/captions/missing", post(missing_captions))
         .route("/v1/sources", get(sources))
@@ -59,6 +57,38 @@ pub(crate) async fn answer(
         .merge(told())
         .with_state(answering);
     on_socket(data_dir, requests, stop).await
+}
+
+/// Answers on the socket in the data directory what changes nothing, until `stop` says so; all else is
+/// refused with `busy`.
+pub(crate) async fn answer_reading(
+    data_dir: &Path,
+    desk: Desk,
+    busy: &'static str,
+    stop: watch::Receiver<bool>,
+) -> Result<()> {
+    let refuse = async move || Failed { status: StatusCode::CONFLICT, error: anyhow!(busy) };
+    let listed = async |State(desk): State<Desk>| -> Result<Json<SourcesReply>, Failed> {
+        Ok(Json(SourcesReply::of(&desk.store, &States::new()).await?))
+    };
+    let requests = Router::new()
+        .merge(reading(desk.clone()))
+        .route("/v1/sources", get(listed))
+        .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .fallback(refuse)
+        .method_not_allowed_fallback(refuse)
+        .with_state(desk);
+    on_socket(data_dir, requests, stop).await
+}
+
+/// What can be asked that changes nothing.
+fn reading<S: Clone + Send + Sync + 'static>(desk: Desk) -> Router<S> {
+    Router::new()
+        .route("/v1/search", post(search))
+        .route("/v1/coverage", post(coverage))
+        .route("/v1/stretch", post(stretch))
+        .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .with_state(desk)
 }
 
 /// Answers on the socket in the data directory, which the caller has to itself, until `stop` says so.
@@ -99,25 +129,24 @@ pub(crate) async fn stopped(mut stop: watch::Receiver<bool>) {
 }
 
 async fn search(
-    State(answering): State<Answering>,
+    State(desk): State<Desk>,
     Said(request): Said<SearchRequest>,
 ) -> Result<Json<SearchReply>, Failed> {
-    Ok(Json(request.answer(&answering.desk).await?))
+    Ok(Json(request.answer(&desk).await?))
 }
 
 async fn coverage(
-    State(answering): State<Answering>,
+    State(desk): State<Desk>,
     Said(request): Said<CoverageRequest>,
 ) -> Result<Json<CoverageReply>, Failed> {
-    Ok(Json(request.answer(&answering.desk.store).await?))
+    Ok(Json(request.answer(&desk.store).await?))
 }
 
 async fn stretch(
-    State(answering): State<Answering>,
+    State(desk): State<Desk>,
     Said(request): Said<StretchRequest>,
 ) -> Result<Json<StretchReply>, Failed> {
-    let Desk { house, store, .. } = &answering.desk;
-    Ok(Json(request.answer(house, store).await?))
+    Ok(Json(request.answer(&desk.house, &desk.store).await?))
 }
 
 async fn missing_captions(

@@ -211,7 +211,7 @@ fn record_of(records: Vec<SourceRecord>, id: &SourceId) -> Result<SourceRecord> 
 
 /// Where a source's footage lies: its file, or the folder of its fragments. `of_clip` is what one of its
 /// clips says.
-pub(super) fn footage_of(
+pub(crate) fn footage_of(
     record: &SourceRecord,
     of_clip: Option<&MediaRef>,
     house: &House,

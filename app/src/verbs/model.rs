@@ -3,6 +3,7 @@
 
 mod bench;
 mod eval;
+mod migrate;
 mod pull;
 
 use std::io::{Write as _, stdout};
@@ -50,6 +51,7 @@ enum Verb {
     Check(Check),
     Train(Box<train::Args>),
     Eval(Box<eval::Args>),
+    Migrate(migrate::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -85,6 +87,7 @@ pub(crate) fn run(args: Args, house: &House) -> Result<Outcome> {
         Verb::Bench(args) => bench::bench(&args, house),
         Verb::Train(args) => train::run(&args, house),
         Verb::Eval(args) => eval::run(&args, house),
+        Verb::Migrate(args) => migrate::run(&args, house),
     }
 }
 

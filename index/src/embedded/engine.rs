@@ -8,7 +8,7 @@ mod removal;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use footage_clip::{ClipId, Embedding, SourceId};
 use fs_err as fs;
@@ -55,7 +55,7 @@ pub(super) struct Engine {
     /// during every change, as no file of the log may come or go while they are being opened.
     logged_clips: Mutex<usize>,
     /// Given back last, when the shard is closed.
-    _in_use: InUse,
+    _in_use: Arc<InUse>,
 }
 
 impl Engine {
@@ -64,7 +64,7 @@ impl Engine {
         at: &Path,
         collection: &Collection,
         settings: &EmbeddedSettings,
-        in_use: InUse,
+        in_use: Arc<InUse>,
     ) -> Result<Self, IndexError> {
         if at.try_exists().map_err(failed("making the index anew", at))? {
             // Its making was interrupted before anything could be kept in it.
@@ -88,7 +88,7 @@ impl Engine {
         at: &Path,
         collection: &Collection,
         settings: &EmbeddedSettings,
-        in_use: InUse,
+        in_use: Arc<InUse>,
     ) -> Result<Self, IndexError> {
         let doing = "opening the index";
         if !has_segments(at).map_err(failed(doing, at))? {
@@ -121,7 +121,7 @@ impl Engine {
         at: &Path,
         collection: &Collection,
         settings: &EmbeddedSettings,
-        in_use: InUse,
+        in_use: Arc<InUse>,
     ) -> Self {
         Self {
             shard,

@@ -14,6 +14,8 @@ pub const FORMAT_VERSION: u32 = 1;
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "in-use";
+/// Names the collection that is read, where there are several.
+const CURRENT: &str = "current";
 
 /// What a collection's folder says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +64,33 @@ impl Manifest {
         Ok(manifests)
     }
 
+    /// The collection that is read; none where there is none yet. Needs no lock either.
+    pub fn current(data: &Path) -> Result<Option<Self>, IndexError> {
+        let at = index_folder(data);
+        let named = match fs::read_to_string(at.join(CURRENT)) {
+            Ok(named) => named,
+            // Nothing was ever made beside the only one there is.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(Self::all(data)?.into_iter().next());
+            }
+            Err(error) => return Err(failed("finding the collection to read", &at)(error)),
+        };
+        let damaged = |cause: String| IndexError::Damaged { at: at.clone(), cause };
+        let fingerprint = Fingerprint::try_from(named.trim().to_owned());
+        let fingerprint =
+            fingerprint.map_err(|_| damaged(format!("the file `{CURRENT}` names no model")))?;
+        let found = Self::read(&at.join(fingerprint.as_str()))?;
+        let missing = || damaged(format!("the collection {fingerprint} is missing"));
+        found.map(Some).ok_or_else(missing)
+    }
+
+    /// Makes this collection the one that is read: all of a sudden, and for good when it returns.
+    pub(super) fn make_current(&self, data: &Path) -> Result<(), IndexError> {
+        let at = index_folder(data);
+        replace(&at, CURRENT, format!("{}\n", self.model.fingerprint).as_bytes())
+            .map_err(failed("choosing the collection to read", &at))
+    }
+
     /// The manifest in a collection's folder; none where its making was interrupted.
     pub(super) fn read(folder: &Path) -> Result<Option<Self>, IndexError> {
         let failed = failed("reading the manifest", folder);
@@ -90,16 +119,20 @@ impl Manifest {
     /// Writes the manifest: the last step of making a collection, so that one which has it is
     /// whole.
     pub(super) fn write(&self, folder: &Path) -> Result<(), IndexError> {
-        let write = || {
-            let unfinished = folder.join(format!("{MANIFEST}.new"));
-            let mut file = fs::File::create(&unfinished)?;
-            file.write_all(&serde_json::to_vec_pretty(self)?)?;
-            file.sync_all()?;
-            fs::rename(&unfinished, folder.join(MANIFEST))?;
-            fs::File::open(folder)?.sync_all()
-        };
-        write().map_err(failed("writing the manifest", folder))
+        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::other);
+        text.and_then(|text| replace(folder, MANIFEST, &text))
+            .map_err(failed("writing the manifest", folder))
     }
+}
+
+/// Writes a file as a whole: whoever looks sees what it held before, or all of `bytes`.
+fn replace(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let unfinished = folder.join(format!("{name}.new"));
+    let mut file = fs::File::create(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, folder.join(name))?;
+    fs::File::open(folder)?.sync_all()
 }
 
 /// The folder below a data directory that holds every collection.

@@ -1,5 +1,6 @@
 //! Clips in a folder, found by Qdrant's engine in this process: no server, no network.
 
+mod beside;
 mod engine;
 mod log;
 mod manifest;
@@ -77,6 +78,9 @@ struct Open {
     engine: Arc<Engine>,
     collection: Collection,
     folder: PathBuf,
+    data: PathBuf,
+    settings: EmbeddedSettings,
+    in_use: Arc<InUse>,
 }
 
 impl EmbeddedIndex {
@@ -102,7 +106,7 @@ impl EmbeddedIndex {
         data: &Path,
         settings: EmbeddedSettings,
     ) -> Result<Self, IndexError> {
-        let manifest = Manifest::all(data)?.into_iter().next();
+        let manifest = Manifest::current(data)?;
         let manifest = manifest.ok_or_else(|| IndexError::Absent(data.to_owned()))?;
         Self::open(data, &manifest.collection(), settings).await
     }
@@ -169,12 +173,24 @@ impl EmbeddedIndex {
         collection: Collection,
         settings: &EmbeddedSettings,
     ) -> Result<Self, IndexError> {
-        let in_use = InUse::try_new(data)?;
+        let in_use = Arc::new(InUse::try_new(data)?);
+        refuse_other_model(data, &collection)?;
+        Self::open_in(data, collection, settings, in_use)
+    }
+
+    /// Opens a collection of a data directory that is this process's already.
+    fn open_in(
+        data: &Path,
+        collection: Collection,
+        settings: &EmbeddedSettings,
+        in_use: Arc<InUse>,
+    ) -> Result<Self, IndexError> {
         let folder = manifest::index_folder(data).join(collection.model.fingerprint.as_str());
         let clips = folder.join("clips");
+        let held = Arc::clone(&in_use);
         let engine = match Manifest::read(&folder)? {
             Some(found) if found.dim == collection.dim => {
-                Engine::load(&clips, &collection, settings, in_use)?
+                Engine::load(&clips, &collection, settings, held)?
             }
             Some(found) => {
                 let cause = format!(
@@ -184,15 +200,16 @@ impl EmbeddedIndex {
                 return Err(IndexError::Damaged { at: folder, cause });
             }
             None => {
-                refuse_other_model(data, &collection)?;
                 fs::create_dir_all(&folder).map_err(failed("making the index", &folder))?;
-                let engine = Engine::create(&clips, &collection, settings, in_use)?;
+                let engine = Engine::create(&clips, &collection, settings, held)?;
                 Manifest::of(&collection).write(&folder)?;
                 engine
             }
         };
         let optimizer = Optimizer::new(settings.optimize_after_clips, settings.optimize_idle);
-        let open = Open { engine: Arc::new(engine), collection, folder };
+        let (data, settings) = (data.to_owned(), settings.clone());
+        let engine = Arc::new(engine);
+        let open = Open { engine, collection, folder, data, settings, in_use };
         warm::begin(&clips);
         Ok(Self { optimizer: Arc::new(optimizer), settler: Arc::default(), open: Arc::new(open) })
     }
@@ -320,11 +337,11 @@ impl FindClips for EmbeddedIndex {
     }
 }
 
-/// One data directory is one model's: the vectors of two cannot be searched together.
+/// One model's clips are read: the vectors of two cannot be searched together.
 fn refuse_other_model(data: &Path, wanted: &Collection) -> Result<(), IndexError> {
-    let Some(found) = Manifest::all(data)?.into_iter().next() else {
-        return Ok(());
-    };
+    let current = Manifest::current(data)?;
+    let other = current.filter(|found| found.model.fingerprint != wanted.model.fingerprint);
+    let Some(found) = other else { return Ok(()) };
     Err(IndexError::OtherModel {
         at: data.to_owned(),
         found_name: found.model.name,

@@ -10,6 +10,7 @@
 //! What [`keep`](crate::KeepClips::keep) has resolved for is in the server's log, and survives its
 //! crash; how it survives a failing disk is for the replication factor to say.
 
+mod beside;
 mod captions;
 mod convert;
 mod retry;
@@ -117,6 +118,7 @@ impl ServerIndex {
     ) -> Result<Self, IndexError> {
         let index = Self::connected(settings, collection)?;
         setup::make(&index).await?;
+        setup::make_readable(&index).await?;
         Ok(index)
     }
 

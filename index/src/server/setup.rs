@@ -23,8 +23,7 @@ pub(super) fn name_of(settings: &ServerSettings, collection: &Collection) -> Str
     format!("{}-{}", settings.alias, collection.model.fingerprint.as_str())
 }
 
-/// Makes the collection where there is none, its payload indexes, and the alias where there is none.
-/// Two processes may do so at once.
+/// Makes the collection where there is none, and its payload indexes. Two processes may do so at once.
 pub(super) async fn make(index: &ServerIndex) -> Result<(), IndexError> {
     if dimension(index).await?.is_none()
         && let Err(error) = create(index).await
@@ -35,18 +34,28 @@ pub(super) async fn make(index: &ServerIndex) -> Result<(), IndexError> {
     }
     check_dimension(index).await?;
     // Also in a collection that is there: whoever made it may have been killed before these.
-    create_payload_indexes(index).await?;
+    create_payload_indexes(index).await
+}
+
+/// Makes the alias where there is none.
+pub(super) async fn make_readable(index: &ServerIndex) -> Result<(), IndexError> {
     if reads_from(index).await?.is_none() {
-        let made = retried("naming the collection", &index.at, || {
-            index.client.create_alias(CreateAliasBuilder::new(&index.name, &index.settings.alias))
-        });
-        if let Err(error) = made.await
+        if let Err(error) = name(index).await
             && reads_from(index).await?.is_none()
         {
             return Err(error);
         }
     }
     Ok(())
+}
+
+/// Makes the alias this collection's, whosever it was. Qdrant replaces an alias that is made again,
+/// in one step.
+pub(super) async fn name(index: &ServerIndex) -> Result<(), IndexError> {
+    let alias = || CreateAliasBuilder::new(&index.name, &index.settings.alias);
+    retried("naming the collection", &index.at, || index.client.create_alias(alias()))
+        .await
+        .map(drop)
 }
 
 /// Finds out whether the collection is there, and is the one to read.
@@ -83,7 +92,7 @@ async fn check_dimension(index: &ServerIndex) -> Result<(), IndexError> {
 }
 
 /// Values in each vector of the collection; none where it is not there.
-async fn dimension(index: &ServerIndex) -> Result<Option<u64>, IndexError> {
+pub(super) async fn dimension(index: &ServerIndex) -> Result<Option<u64>, IndexError> {
     let doing = "looking at the collection";
     let there = retried(doing, &index.at, || index.client.collection_exists(&index.name)).await?;
     if !there {
@@ -98,7 +107,7 @@ async fn dimension(index: &ServerIndex) -> Result<Option<u64>, IndexError> {
 }
 
 /// The collection that the alias is of.
-async fn reads_from(index: &ServerIndex) -> Result<Option<String>, IndexError> {
+pub(super) async fn reads_from(index: &ServerIndex) -> Result<Option<String>, IndexError> {
     let listed =
         retried("looking at the aliases", &index.at, || index.client.list_aliases()).await?;
     let of_ours = listed.aliases.into_iter().find(|alias| alias.alias_name == index.settings.alias);

@@ -1,6 +1,6 @@
 //! `footage eval`: how well searches of one's own footage find what is known to be there.
 
-mod questions;
+pub(crate) mod questions;
 
 use std::io::{Write as _, stdout};
 use std::path::PathBuf;
@@ -121,7 +121,8 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     Ok(if missed.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
 }
 
-fn given(moment: &MomentFound) -> Given {
+/// A moment, as it is judged.
+pub(crate) fn given(moment: &MomentFound) -> Given {
     let source = moment.source_id.clone();
     let stretch = Stretch { source, from_s: moment.from_s, to_s: moment.to_s };
     Given { stretch, is_match: moment.is_match }

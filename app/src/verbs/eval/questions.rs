@@ -11,10 +11,10 @@ use crate::when::When;
 
 /// A sentence, and every stretch that answers it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Question {
-    pub(super) sentence: String,
+pub(crate) struct Question {
+    pub(crate) sentence: String,
     /// None: nothing in the footage answers it.
-    pub(super) answers: Vec<Stretch>,
+    pub(crate) answers: Vec<Stretch>,
 }
 
 /// A line of the file.
@@ -31,7 +31,7 @@ struct Line {
 
 /// Reads `path`. Lines with the same sentence are one question with several answers; a line without
 /// a source says that nothing answers it.
-pub(super) fn read(path: &Path, sources: &[ListedSource]) -> Result<Vec<Question>> {
+pub(crate) fn read(path: &Path, sources: &[ListedSource]) -> Result<Vec<Question>> {
     let text = fs_err::read(path)?;
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);

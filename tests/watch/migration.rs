@@ -1,0 +1,79 @@
+//! Another model for what cameras filmed.
+
+use std::path::Path;
+
+use footage_tests::rtsp::RtspServer;
+use serde_json::Value;
+
+use crate::installation::Installation;
+
+/// A model that is another one by its fingerprint alone: it sees what the bundled one sees.
+fn with_twin(house: &Installation) -> String {
+    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/mini");
+    let twin = house.folder().join("twin");
+    fs_err::create_dir(&twin).unwrap();
+    for name in ["model.safetensors", "tokenizer.json"] {
+        fs_err::copy(bundled.join(name), twin.join(name)).unwrap();
+    }
+    let config = fs_err::read(bundled.join("model.json")).unwrap();
+    let mut config: Value = serde_json::from_slice(&config).unwrap();
+    config["name"] = "twin".into();
+    config["preprocess"]["mean"] = serde_json::json!([118.001, 118.0, 118.0]);
+    fs_err::write(twin.join("model.json"), config.to_string()).unwrap();
+    twin.to_str().unwrap().to_owned()
+}
+
+/// What is found of a camera: begin, end and score of each moment.
+fn found(house: &Installation, model: &[&str], words: &str) -> Vec<[f64; 3]> {
+    let search = ["search", words, "--all", "--by", "video", "--source", "gate", "--json"];
+    let reply = house.json(&[model, &search].concat());
+    let moments = reply["moments"].as_array().unwrap().iter();
+    let of =
+        |moment: &Value| ["from_s", "to_s", "score"].map(|name| moment[name].as_f64().unwrap());
+    let mut found: Vec<_> = moments.map(of).collect();
+    found.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    found
+}
+
+#[test]
+fn what_a_camera_filmed_is_found_by_another_model_as_far_as_it_was_recorded() {
+    let camera = RtspServer::start(&["gate=test:ball,gop=10", "yard=test:ball,gop=10"]);
+    let mut house = Installation::new()
+        .set("FOOTAGE__RECORD__FRAGMENT_S", "2")
+        .set("FOOTAGE__RECORD__MIN_FREE_MIB", "0");
+    house.ok(&["source", "add", "gate", &camera.url("gate"), "--record"]);
+    house.ok(&["source", "add", "yard", &camera.url("yard")]);
+    house.watch();
+    for _ in 0..6 {
+        house.until_more_clips("gate");
+    }
+    house.until_more_clips("yard");
+    let busy = house.run(&["model", "migrate", "--to", "bundled"]);
+    assert!(busy.code == Some(2) && busy.err.contains("in use"), "{busy:?}");
+    house.stop();
+    let (gate, yard) = (house.clips("gate"), house.clips("yard"));
+    let sentences = ["a dog", "a white ball", "a red car moving left"];
+    let before = sentences.map(|words| found(&house, &[], words));
+
+    let twin = with_twin(&house);
+    let built = house.run(&["model", "migrate", "--to", &twin, "--switch", "--json"]);
+    assert_eq!(built.code, Some(1), "{built:?}");
+    let built: Value = serde_json::from_str(&built.out).unwrap();
+    let (made, lost) =
+        (built["clips"]["embedded"].as_u64().unwrap(), built["clips"]["lost"].as_u64().unwrap());
+    assert_eq!(made + lost, gate + yard, "every clip is one of them: {built}");
+    // Nothing is kept of the yard. Of the gate, a clip at either end may reach beyond the recording.
+    assert!((yard..=yard + 2).contains(&lost), "{built}: {gate} of the gate, {yard} of the yard");
+
+    let model = ["--model", twin.as_str()];
+    for (words, before) in sentences.iter().zip(before) {
+        let after = found(&house, &model, words);
+        let best = |found: &[[f64; 3]]| found.iter().map(|f| f[2]).fold(f64::MIN, f64::max);
+        let (before, after) = (best(&before), best(&after));
+        assert!((before - after).abs() < 0.02, "{words}: {before} {after}");
+    }
+    let coverage = house.json(&[&model[..], &["coverage", "yard", "--json"]].concat()).to_string();
+    assert!(coverage.contains("footage-gone"), "{coverage}");
+    let runs = |model: &[&str]| house.json(&[model, &["coverage", "gate", "--json"]].concat());
+    assert!(!runs(&model)["runs"].as_array().unwrap().is_empty());
+}
