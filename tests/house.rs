@@ -5,6 +5,8 @@ use std::process::Command;
 
 #[path = "support/broker.rs"]
 pub mod broker;
+#[path = "support/cable.rs"]
+pub mod cable;
 #[path = "support/qdrant.rs"]
 pub mod qdrant;
 #[path = "support/rtsp.rs"]
@@ -96,4 +98,20 @@ pub fn render(folder: &Path, seed: u64, videos: usize, seconds: u32) {
             .args(["--videos", &videos.to_string()])
             .args(["--seconds", &seconds.to_string()]),
     );
+}
+
+/// Writes a model that is another than the bundled one by its fingerprint alone, and sees what that sees.
+/// Gives its folder.
+pub fn twin_model(folder: &Path) -> String {
+    let bundled = root().join("models/mini");
+    fs_err::create_dir(folder).expect("the folder is new");
+    for name in ["model.safetensors", "tokenizer.json"] {
+        fs_err::copy(bundled.join(name), folder.join(name)).expect("it is bundled");
+    }
+    let config = fs_err::read(bundled.join("model.json")).expect("it is bundled");
+    let mut config: serde_json::Value = serde_json::from_slice(&config).expect("it is JSON");
+    config["name"] = "twin".into();
+    config["preprocess"]["mean"] = serde_json::json!([118.001, 118.0, 118.0]);
+    fs_err::write(folder.join("model.json"), config.to_string()).expect("there is room");
+    folder.to_str().expect("a name of letters").to_owned()
 }

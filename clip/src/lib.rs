@@ -27,7 +27,7 @@ pub use fragment::{Container, FragmentName, NoFragment};
 pub use frame::{FrameSizeError, RgbFrame};
 pub use id::{ClipId, Fingerprint, InvalidId, SourceId};
 pub use record::{ClipRecord, CoverageRecord, MediaRef, ModelRef, RECORD_VERSION, WireError};
-pub use removal::RemovalRecord;
+pub use removal::{CorrectionRecord, RemovalRecord};
 pub use run::{RunCause, RunRecord};
 pub use source::{FileStamp, SourceKind, SourceRecord};
 pub use span::{Clock, NANOS_PER_SECOND, Span, UtcStart};

@@ -43,7 +43,7 @@ pub use ledger::{Closing, KnownFile, Ledger, LedgerError};
 pub use memory::MemoryIndex;
 pub use opening::OPENING_THREAD;
 pub use remove::{RemoveError, Removed, finish_removals, remove_source};
-pub use server::{ApiKey, Quantization, ServerIndex, ServerSettings};
+pub use server::{ApiKey, KeptByModel, Quantization, ServerIndex, ServerSettings};
 
 /// Takes clips in.
 #[async_trait]

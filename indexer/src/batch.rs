@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use footage_clip::{ClipRecord, CoverageRecord, RemovalRecord, RunRecord, SourceRecord};
 use footage_topic::{Delivery, Follow, FollowError, Position, TopicMessage};
 use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 use crate::IndexerSettings;
 
@@ -48,6 +49,10 @@ impl Batch {
                 TopicMessage::Removal(removal) => {
                     batch.removal = Some(removal);
                     break;
+                }
+                // Told where ledgers are filled from, and nowhere else.
+                TopicMessage::Correction(correction) => {
+                    warn!(source = %correction.source_id, "passed over a correction among clips");
                 }
             }
             messages += 1;

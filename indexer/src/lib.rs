@@ -40,7 +40,7 @@ use tracing::{info, warn};
 pub use accounts::{Accounts, Announced, Entry};
 use batch::Batch;
 pub use captions::{Described, Missing, Pace, Turn, Waiting, missing};
-pub use migration::{Due, DueClip, counterpart, due, renewed, transcribe};
+pub use migration::{Due, DueClip, Transcript, counterpart, due, renewed, transcribe};
 pub use progress::{Progress, SourceProgress};
 pub use retention::{
     Footage, FootageError, FootagePart, NoFootage, Retained, Retention, RetentionError,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use footage_clip::{
     Caption, ClipId, ClipRecord, ClipState, CoverageRecord, Embedding, LostReason, ModelRef,
-    SourceId, SourceRecord, Span, WindowSpec,
+    RunRecord, SourceId, SourceRecord, Span, WindowSpec,
 };
 use footage_index::{FindClips, IndexError, Ledger, LedgerError, StoredClip, With};
 
@@ -97,48 +97,67 @@ pub fn renewed(clip: StoredClip, model: &ModelRef, embedding: Embedding) -> Clip
     }
 }
 
-/// Enters in the other collection's ledger what `from` says of a source, its model aside: a clip is
-/// indexed there where its begin is among `held`, which ascends and must be durable, and else lost for
-/// the reason that `why` gives. Blocks.
+/// What an account of one model's clips says of a source, as another one's has to say it.
+#[derive(Clone, Debug)]
+pub struct Transcript {
+    /// The source, its model aside.
+    pub source: SourceRecord,
+    /// Its runs.
+    pub runs: Vec<RunRecord>,
+    /// What became of its time. A clip is indexed where its begin is among those held, and else lost.
+    pub coverage: Vec<CoverageRecord>,
+}
+
+impl Transcript {
+    /// Reads what `from` says of a source. `held` are the begins of the other model's clips, ascending;
+    /// the others are lost for `reason`. Blocks.
+    pub fn of(
+        from: &Ledger,
+        source: &SourceRecord,
+        model: &ModelRef,
+        held: &[u64],
+        reason: LostReason,
+    ) -> Result<Self, LedgerError> {
+        let source_id = &source.source_id;
+        let coverage = from.coverage(source_id)?;
+        let state = |start_ns: u64, state: ClipState| match state {
+            ClipState::Indexed if held.binary_search(&start_ns).is_err() => ClipState::Lost(reason),
+            state => state,
+        };
+        let clips = coverage.runs().flat_map(|run| {
+            run.starts().map(|start_ns| {
+                (Span::new(start_ns, start_ns + run.clip_ns), state(start_ns, run.state))
+            })
+        });
+        let without = coverage.without_clips().map(|stretch| (stretch.span(), stretch.state));
+        let entry = |(span, state)| CoverageRecord { source_id: source_id.clone(), span, state };
+        Ok(Self {
+            source: SourceRecord { model: model.clone(), ..source.clone() },
+            runs: from.runs(source_id)?,
+            coverage: clips.chain(without).map(entry).collect(),
+        })
+    }
+}
+
+/// Enters in the other collection's ledger what `from` says of a source; see [`Transcript::of`]. The
+/// clips held must be durable. Blocks.
 pub fn transcribe(
     from: &Ledger,
     to: &Ledger,
     source: &SourceRecord,
     model: &ModelRef,
     held: &[u64],
-    why: impl Fn(u64) -> LostReason,
+    reason: LostReason,
 ) -> Result<(), LedgerError> {
-    let source_id = &source.source_id;
-    to.enter_runs(&from.runs(source_id)?)?;
-    let coverage = from.coverage(source_id)?;
-    let state = |start_ns: u64, state: ClipState| match state {
-        ClipState::Indexed if held.binary_search(&start_ns).is_err() => {
-            ClipState::Lost(why(start_ns))
-        }
-        state => state,
-    };
-    let clips = coverage.runs().flat_map(|run| {
-        run.starts().map(|start_ns| {
-            (Span::new(start_ns, start_ns + run.clip_ns), state(start_ns, run.state))
-        })
-    });
-    let without = coverage.without_clips().map(|stretch| (stretch.span(), stretch.state));
-    let mut entries = clips.chain(without).map(|(span, state)| CoverageRecord {
-        source_id: source_id.clone(),
-        span,
-        state,
-    });
-    // The source itself last, where it is complete: nobody is to believe it before all is there.
-    let begun = SourceRecord { model: model.clone(), complete: false, ..source.clone() };
+    let Transcript { source, runs, coverage } = Transcript::of(from, source, model, held, reason)?;
+    to.enter_runs(&runs)?;
+    // Complete at last: nobody is to believe it before all is there.
+    let begun = SourceRecord { complete: false, ..source.clone() };
     to.enter(std::slice::from_ref(&begun), &[])?;
-    loop {
-        let some: Vec<_> = entries.by_ref().take(ENTRIES).collect();
-        if some.is_empty() {
-            break;
-        }
-        to.enter(&[], &some)?;
+    for some in coverage.chunks(ENTRIES) {
+        to.enter(&[], some)?;
     }
-    to.enter(&[SourceRecord { complete: source.complete, ..begun }], &[])
+    to.enter(&[source], &[])
 }
 
 #[cfg(test)]
@@ -240,7 +259,7 @@ mod tests {
         from.enter(&[], &[gap]).unwrap();
 
         let there = [held[0].span.start_ns, held[3].span.start_ns];
-        let gone = |_| LostReason::FootageGone;
+        let gone = LostReason::FootageGone;
         let model = other(4).model;
         for _ in 0..2 {
             transcribe(&from, &to, &record, &model, &there, gone).unwrap();

@@ -4,9 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod archives;
+mod cuts;
 mod faults;
 mod foreign;
 mod journey;
+mod migration;
 mod removal;
 mod site;
 mod trial;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use footage_clip::{ClipId, ClipRecord, SourceId};
 use footage_index::{Collection, FindClips as _, Quantization, ServerIndex, ServerSettings};
 use footage_tests::broker::Broker;
+use footage_tests::cable::Cable;
 use footage_tests::qdrant::VectorServer;
 use footage_tests::{Said, footage, run};
 use footage_topic::{
@@ -31,7 +32,14 @@ pub(crate) struct Site {
     folder: tempfile::TempDir,
     pub(crate) broker: Broker,
     pub(crate) vectors: VectorServer,
+    pub(crate) cables: Option<Cables>,
     roles: BTreeMap<&'static str, Role>,
+}
+
+/// What lies between the engines and everybody, to be pulled.
+pub(crate) struct Cables {
+    pub(crate) broker: Cable,
+    pub(crate) vectors: Cable,
 }
 
 struct Role {
@@ -43,17 +51,35 @@ impl Site {
     /// None where there is no broker, which is said.
     pub(crate) fn new() -> Option<Self> {
         let broker = Broker::start()?;
-        let folder = tempfile::tempdir().unwrap();
         let vectors = VectorServer::start(&[]);
+        let url = vectors.url().to_owned();
+        Some(Self::of(broker, vectors, &url, None))
+    }
+
+    /// The same, with cables that can be pulled: between everybody and the broker, and between the roles
+    /// and the vector server, which tests go on asking.
+    pub(crate) fn with_cables() -> Option<Self> {
+        let mut cable = None;
+        let broker = Broker::start_told(|address| cable.insert(Cable::to(address)).address())?;
+        let vectors = VectorServer::start(&[]);
+        let address = vectors.url().trim_start_matches("http://").parse().unwrap();
+        let cables = Cables { broker: cable.unwrap(), vectors: Cable::to(address) };
+        let url = format!("http://{}", cables.vectors.address());
+        Some(Self::of(broker, vectors, &url, Some(cables)))
+    }
+
+    fn of(broker: Broker, vectors: VectorServer, url: &str, cables: Option<Cables>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // A call that gets no answer is given up in time to see more than one.
+        let timeout_s = if cables.is_some() { 2 } else { 10 };
         let settings = format!(
             "[kafka]\nbrokers = \"{}\"\npartitions = {PARTITIONS}\nsession_timeout_s = {}\n\
-             [qdrant]\nurl = \"{}\"\n[live]\ngate = false\ndecode = \"all\"\n",
+             [qdrant]\nurl = \"{url}\"\ntimeout_s = {timeout_s}\n[live]\ngate = false\ndecode = \"all\"\n",
             broker.address(),
             SESSION.as_secs_f64(),
-            vectors.url()
         );
         fs_err::write(folder.path().join("site.toml"), settings).unwrap();
-        Some(Self { folder, broker, vectors, roles: BTreeMap::new() })
+        Self { folder, broker, vectors, cables, roles: BTreeMap::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

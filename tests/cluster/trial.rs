@@ -58,7 +58,15 @@ pub(crate) fn clip_of(collection: &Collection, source: &str, seq: u64) -> ClipRe
 impl Trial {
     /// Begins to publish. None where there is no broker, which is said.
     pub(crate) async fn begin() -> Option<Self> {
-        let site = Site::new()?;
+        Some(Self::on(Site::new()?).await)
+    }
+
+    /// Begins to publish, on a site with cables.
+    pub(crate) async fn begin_with_cables() -> Option<Self> {
+        Some(Self::on(Site::with_cables()?).await)
+    }
+
+    async fn on(site: Site) -> Self {
         let seed = std::env::var("FOOTAGE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed: u64 = seed.unwrap_or_else(rand::random);
         println!("seed {seed}: FOOTAGE_TEST_SEED={seed} repeats it");
@@ -86,7 +94,7 @@ impl Trial {
             }
         });
         let chance = ChaCha8Rng::seed_from_u64(seed);
-        Some(Self { site, collection, chance, topic, accepted, ended, loading })
+        Self { site, collection, chance, topic, accepted, ended, loading }
     }
 
     /// Publishes besides the load, and expects these clips in the index as well.

@@ -17,8 +17,12 @@ pub struct Broker {
     program: PathBuf,
     folder: tempfile::TempDir,
     address: SocketAddr,
+    /// Where it says that it is.
+    told: SocketAddr,
     /// What holds it, and its process.
     held: (Child, u32),
+    /// What it is started with besides.
+    with: &'static [&'static str],
 }
 
 impl Broker {
@@ -27,18 +31,54 @@ impl Broker {
     /// # Panics
     /// When it is there and does not start.
     pub fn start() -> Option<Self> {
+        Self::start_told(|address| address)
+    }
+
+    /// The same, where clients are told to find it elsewhere than it listens.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_told(told: impl FnOnce(SocketAddr) -> SocketAddr) -> Option<Self> {
         let program = program()?;
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}"));
         // The broker cannot choose a free port itself: one that was free a moment ago.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = free.unwrap_or_else(|error| panic!("no port: {error}"));
-        let held = launched(&program, folder.path(), address);
-        Some(Self { program, folder, address, held })
+        let told = told(address);
+        let held = launched(&program, folder.path(), address, told, &[]);
+        Some(Self { program, folder, address, told, held, with: &[] })
+    }
+
+    /// The same, and it lets in only who gives this name and password.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_with_user(
+        name: &str,
+        password: &str,
+        told: impl FnOnce(SocketAddr) -> SocketAddr,
+    ) -> Option<Self> {
+        let mut broker = Self::start_told(told)?;
+        let url = format!("tcp://{}", broker.address);
+        let made = Command::new(&broker.program)
+            .args(["user", "create", "--broker", &url, name, password])
+            .output()
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert!(made.status.success(), "{made:?}");
+        broker.kill();
+        broker.with = &["--authentication"];
+        broker.restart();
+        Some(broker)
+    }
+
+    /// Where it listens.
+    pub fn listens(&self) -> SocketAddr {
+        self.address
     }
 
     /// Where clients find it.
     pub fn address(&self) -> String {
-        self.address.to_string()
+        self.told.to_string()
     }
 
     /// Its process.
@@ -55,7 +95,7 @@ impl Broker {
 
     /// Starts it again, with what it has on disk.
     pub fn restart(&mut self) {
-        self.held = launched(&self.program, self.folder.path(), self.address);
+        self.held = launched(&self.program, self.folder.path(), self.address, self.told, self.with);
     }
 }
 
@@ -65,14 +105,21 @@ impl Drop for Broker {
     }
 }
 
-fn launched(program: &Path, folder: &Path, address: SocketAddr) -> (Child, u32) {
-    let listener = format!("tcp://{address}");
+fn launched(
+    program: &Path,
+    folder: &Path,
+    address: SocketAddr,
+    told: SocketAddr,
+    with: &[&str],
+) -> (Child, u32) {
+    let (listener, told) = (format!("tcp://{address}"), format!("tcp://{told}"));
     let mut holder = Command::new("bash")
         .args(["-c", HELD, "bash"])
         .arg(program)
         .args(["broker", "--silent", "--listener-url", &listener])
-        .args(["--advertised-listener-url", &listener])
+        .args(["--advertised-listener-url", &told])
         .args(["--storage-engine", "sqlite://tansu.db"])
+        .args(with)
         .current_dir(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,27 +1,10 @@
 //! Another model for what cameras filmed.
 
-use std::path::Path;
-
 use footage_tests::rtsp::RtspServer;
+use footage_tests::twin_model;
 use serde_json::Value;
 
 use crate::installation::Installation;
-
-/// A model that is another one by its fingerprint alone: it sees what the bundled one sees.
-fn with_twin(house: &Installation) -> String {
-    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/mini");
-    let twin = house.folder().join("twin");
-    fs_err::create_dir(&twin).unwrap();
-    for name in ["model.safetensors", "tokenizer.json"] {
-        fs_err::copy(bundled.join(name), twin.join(name)).unwrap();
-    }
-    let config = fs_err::read(bundled.join("model.json")).unwrap();
-    let mut config: Value = serde_json::from_slice(&config).unwrap();
-    config["name"] = "twin".into();
-    config["preprocess"]["mean"] = serde_json::json!([118.001, 118.0, 118.0]);
-    fs_err::write(twin.join("model.json"), config.to_string()).unwrap();
-    twin.to_str().unwrap().to_owned()
-}
 
 /// What is found of a camera: begin, end and score of each moment.
 fn found(house: &Installation, model: &[&str], words: &str) -> Vec<[f64; 3]> {
@@ -55,7 +38,7 @@ fn what_a_camera_filmed_is_found_by_another_model_as_far_as_it_was_recorded() {
     let sentences = ["a dog", "a white ball", "a red car moving left"];
     let before = sentences.map(|words| found(&house, &[], words));
 
-    let twin = with_twin(&house);
+    let twin = twin_model(&house.folder().join("twin"));
     let built = house.run(&["model", "migrate", "--to", &twin, "--switch", "--json"]);
     assert_eq!(built.code, Some(1), "{built:?}");
     let built: Value = serde_json::from_str(&built.out).unwrap();

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use footage_clip::{
-    ClipRecord, CoverageRecord, RemovalRecord, RunRecord, SourceId, SourceRecord, WireError,
+    ClipRecord, CorrectionRecord, CoverageRecord, RemovalRecord, RunRecord, SourceId, SourceRecord,
+    WireError,
 };
 
 use crate::RawMessage;
@@ -22,6 +23,8 @@ pub enum TopicMessage {
     Run(RunRecord),
     /// Clips that are to go, of all that came before.
     Removal(RemovalRecord),
+    /// All that was told of a source is told anew, for one model. Told where ledgers are filled from.
+    Correction(CorrectionRecord),
 }
 
 impl TopicMessage {
@@ -33,6 +36,7 @@ impl TopicMessage {
             Self::Source(source) => &source.source_id,
             Self::Run(run) => &run.source_id,
             Self::Removal(removal) => &removal.source_id,
+            Self::Correction(correction) => &correction.source_id,
         }
     }
 }
@@ -59,6 +63,9 @@ impl fmt::Display for TopicMessage {
                 write!(f, "the run of source `{}` from {} ns", run.source_id, run.start_ns)
             }
             Self::Removal(removal) => write!(f, "the removal of source `{}`", removal.source_id),
+            Self::Correction(correction) => {
+                write!(f, "what is told anew of source `{}`", correction.source_id)
+            }
         }
     }
 }
@@ -90,5 +97,11 @@ impl From<RunRecord> for TopicMessage {
 impl From<RemovalRecord> for TopicMessage {
     fn from(removal: RemovalRecord) -> Self {
         Self::Removal(removal)
+    }
+}
+
+impl From<CorrectionRecord> for TopicMessage {
+    fn from(correction: CorrectionRecord) -> Self {
+        Self::Correction(correction)
     }
 }

@@ -37,6 +37,7 @@ impl TopicMessage {
             Self::Source(_) => "source",
             Self::Run(_) => "run",
             Self::Removal(_) => "removal",
+            Self::Correction(_) => "correction",
         }
     }
 
@@ -48,6 +49,7 @@ impl TopicMessage {
             Self::Source(record) => written(record),
             Self::Run(record) => written(record),
             Self::Removal(record) => written(record),
+            Self::Correction(record) => written(record),
         }
     }
 
@@ -59,6 +61,7 @@ impl TopicMessage {
             Some("source") => read(bytes).map(Self::Source),
             Some("run") => read(bytes).map(Self::Run),
             Some("removal") => read(bytes).map(Self::Removal),
+            Some("correction") => read(bytes).map(Self::Correction),
             Some(other) => {
                 use serde::de::Error as _;
                 let unknown = format!("`{other}` is no kind of message");
@@ -89,11 +92,13 @@ fn read<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, WireError> {
 
 #[cfg(test)]
 mod tests {
-    use footage_clip::{ClipState, CoverageRecord, LostReason, RemovalRecord, RunRecord};
+    use footage_clip::{
+        ClipState, CorrectionRecord, CoverageRecord, LostReason, RemovalRecord, RunRecord,
+    };
 
     use super::*;
 
-    fn messages() -> [TopicMessage; 5] {
+    fn messages() -> [TopicMessage; 6] {
         let source_id = SourceId::try_new("gate").unwrap();
         let coverage = |state| -> TopicMessage {
             let span = Span::new(1, u64::MAX - 1);
@@ -113,6 +118,11 @@ mod tests {
             run.into(),
             removal(None),
             removal(Some(u64::MAX - 2)),
+            CorrectionRecord {
+                source_id: source_id.clone(),
+                fingerprint: "f".repeat(32).try_into().unwrap(),
+            }
+            .into(),
         ]
     }
 

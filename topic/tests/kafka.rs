@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[expect(unreachable_pub, reason = "other tests use this file as well")]
+#[expect(unreachable_pub, dead_code, reason = "other tests use this file as well")]
 #[path = "../../tests/support/broker.rs"]
 mod broker;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
-use footage_index::{IndexError, ServerIndex};
+use footage_index::{IndexError, KeptByModel, ServerIndex};
 use footage_indexer::{Announced, Indexer, IndexerError, IndexerSettings, SourceProgress};
 use footage_topic::{Delivery, Follow, FollowError, KafkaTopic, Position, Topic};
 use tokio::sync::watch;
@@ -42,9 +42,12 @@ pub(crate) async fn run(house: &House, stop: watch::Receiver<bool>) -> Result<Ou
     while !*stop.borrow() {
         let once = async {
             let index = ServerIndex::open(&qdrant, &cluster.collection()).await?;
-            let indexer =
-                Indexer::new(Arc::new(index), Announced::new(coverage.clone()), indexing.clone())
-                    .with_dead_letters(Arc::new(dead_letters.clone()));
+            let indexer = Indexer::new(
+                Arc::new(KeptByModel::new(index)),
+                Announced::new(coverage.clone()),
+                indexing.clone(),
+            )
+            .with_dead_letters(Arc::new(dead_letters.clone()));
             let follower = clips.follow().await?;
             role.is_ready.send_replace(true);
             let progress = indexer.progress();

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use footage_clip::{ClipState, CoverageRecord, RemovalRecord, RunRecord, SourceRecord};
+use footage_clip::{
+    ClipState, CorrectionRecord, CoverageRecord, ModelRef, RemovalRecord, RunRecord, SourceRecord,
+};
 use footage_index::{Ledger, LedgerError};
 use footage_topic::{KafkaReader, KafkaSettings, RawMessage, TopicMessage};
 use tokio::sync::watch;
@@ -24,6 +26,8 @@ pub(super) struct Mirror {
     reader: KafkaReader,
     ledger: Ledger,
     folder: PathBuf,
+    /// Whose clips are accounted for.
+    model: ModelRef,
     indexed: watch::Sender<u64>,
     /// Does what else is to be done where something was removed. Called again after a crash.
     on_removal: OnRemoval,
@@ -34,7 +38,12 @@ pub(super) type OnRemoval = Arc<dyn Fn(&RemovalRecord) + Send + Sync>;
 
 impl Mirror {
     /// Opens the ledger in `folder`, and the topic where the ledger left off.
-    pub(super) async fn open(kafka: &KafkaSettings, topic: &str, folder: &Path) -> Result<Self> {
+    pub(super) async fn open(
+        kafka: &KafkaSettings,
+        topic: &str,
+        folder: &Path,
+        model: ModelRef,
+    ) -> Result<Self> {
         fs_err::create_dir_all(folder)?;
         let ledger = Ledger::open(folder).context(
             "another process may use this data directory: give each role one of its own",
@@ -42,7 +51,7 @@ impl Mirror {
         let from = read_positions(folder)?;
         let reader = KafkaReader::open(kafka, topic, &from).await?;
         let (folder, indexed) = (folder.to_owned(), watch::Sender::new(0));
-        Ok(Self { reader, ledger, folder, indexed, on_removal: Arc::new(|_| ()) })
+        Ok(Self { reader, ledger, folder, model, indexed, on_removal: Arc::new(|_| ()) })
     }
 
     /// With something to do where something was removed.
@@ -82,7 +91,7 @@ impl Mirror {
         let deadline = Instant::now() + BATCH.1;
         let mut messages = 1;
         while messages < BATCH.0
-            && batch.removal.is_none()
+            && !batch.is_ended()
             && let Ok(message) = timeout_at(deadline, self.reader.next()).await
         {
             batch.add(&message);
@@ -93,6 +102,8 @@ impl Mirror {
         let (ledger, folder) = (self.ledger.clone(), self.folder.clone());
         let on_removal = self.on_removal.clone();
         let positions = self.reader.positions().clone();
+        batch.account_for(&self.model);
+        let own = self.model.fingerprint.clone();
         let entered = tokio::task::spawn_blocking(move || -> Result<()> {
             ledger.enter_runs(&batch.runs)?;
             match ledger.enter(&batch.sources, &batch.coverage) {
@@ -114,6 +125,9 @@ impl Mirror {
                 ledger.forget(&removal.source_id, removal.before_ns)?;
                 on_removal(removal);
             }
+            if let Some(correction) = batch.correction.filter(|meant| meant.fingerprint == own) {
+                ledger.forget(&correction.source_id, None)?;
+            }
             // After the entries: what is entered again is no harm, what is skipped would be.
             write_positions(&folder, &positions)
         });
@@ -130,15 +144,32 @@ struct Batch {
     coverage: Vec<CoverageRecord>,
     /// The last of them, where it is one: what comes after it is not meant.
     removal: Option<RemovalRecord>,
+    /// The same.
+    correction: Option<CorrectionRecord>,
 }
 
 impl Batch {
+    /// Whether what comes next belongs to another one.
+    fn is_ended(&self) -> bool {
+        self.removal.is_some() || self.correction.is_some()
+    }
+
+    /// Enters sources as those of one model. Another one may have embedded them before: what is told of
+    /// a clip holds for both, unless it is corrected when the clips of the one are read in place of the
+    /// other's.
+    fn account_for(&mut self, model: &ModelRef) {
+        for source in &mut self.sources {
+            source.model = model.clone();
+        }
+    }
+
     fn add(&mut self, raw: &RawMessage) {
         match TopicMessage::of(raw) {
             Ok(TopicMessage::Source(source)) => self.sources.push(source),
             Ok(TopicMessage::Run(run)) => self.runs.push(run),
             Ok(TopicMessage::Coverage(coverage)) => self.coverage.push(coverage),
             Ok(TopicMessage::Removal(removal)) => self.removal = Some(removal),
+            Ok(TopicMessage::Correction(correction)) => self.correction = Some(correction),
             Ok(TopicMessage::Clip(_)) => {
                 tracing::warn!(
                     partition = raw.partition,

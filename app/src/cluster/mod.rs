@@ -14,6 +14,7 @@ mod health;
 mod indexing;
 mod jobs;
 mod letting_go;
+mod migrating;
 mod mirror;
 mod pipeline;
 mod search;
@@ -30,6 +31,7 @@ use footage_topic::{DeadLetters, KafkaSettings, KafkaTopic, make_topic};
 
 pub(crate) use self::definitions::{Wanted, announce, tell};
 pub(crate) use self::indexing::run as run_indexer;
+pub(crate) use self::migrating::{Site, collections, remove_collection};
 use self::mirror::Mirror;
 pub(crate) use self::pipeline::run as run_pipeline;
 pub(crate) use self::search::run as run_search;
@@ -85,6 +87,7 @@ impl Cluster {
         make_topic(&self.kafka, &topic).await?;
         let fingerprint = self.model.fingerprint();
         let folder = self.house.settings.data_dir.join("cluster").join(name);
-        Mirror::open(&self.kafka, &topic.name, &folder.join(fingerprint.as_str())).await
+        let folder = folder.join(fingerprint.as_str());
+        Mirror::open(&self.kafka, &topic.name, &folder, model_ref(&self.model)).await
     }
 }

@@ -30,7 +30,17 @@ pub(crate) struct Migration<I> {
     house: House,
     from: Arc<Store<I>>,
     to: Arc<Store<I>>,
+    books: Books,
     looker: Looker,
+}
+
+/// Where it is kept what became of clips of the other model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Books {
+    /// In a ledger beside its collection.
+    Own,
+    /// In the one that all models' clips share: what is told of a clip there holds for each of them.
+    Shared,
 }
 
 /// What became of a source.
@@ -44,6 +54,10 @@ pub(crate) struct Brought {
     pub lost: usize,
     /// Why the last of those was lost, where it is known.
     pub why: Option<String>,
+    /// Where each clip begins that is there now, ascending.
+    pub begins: Vec<u64>,
+    /// What the lost ones are lost for.
+    pub reason: Option<LostReason>,
 }
 
 impl<I: Index + 'static> Migration<I> {
@@ -52,12 +66,13 @@ impl<I: Index + 'static> Migration<I> {
         house: &House,
         from: Arc<Store<I>>,
         to: Arc<Store<I>>,
+        books: Books,
         model: Arc<Model>,
         cancel: &Cancel,
     ) -> Self {
         let decode = house.settings.decode.of(&model);
         let looker = Looker { model, decode, cancel: cancel.clone() };
-        Self { house: house.clone(), from, to, looker }
+        Self { house: house.clone(), from, to, books, looker }
     }
 
     /// The sources there are.
@@ -76,8 +91,12 @@ impl<I: Index + 'static> Migration<I> {
             .collect())
     }
 
-    /// Takes out what was removed since from the collection that is read.
+    /// Takes out what was removed since from the collection that is read. Where books are shared, whoever
+    /// removes does so from both.
     pub(crate) async fn follow_removals(&self) -> Result<()> {
+        if self.books == Books::Shared {
+            return Ok(());
+        }
         let there: BTreeMap<_, _> =
             self.sources()?.into_iter().map(|source| (source.source_id.clone(), source)).collect();
         let Store { index, ledger } = &*self.to;
@@ -87,10 +106,11 @@ impl<I: Index + 'static> Migration<I> {
                 remove_source(index, ledger, id).await?;
                 continue;
             };
-            if let Some(before_ns) = source.retained_from_ns
-                && held.retained_from_ns < source.retained_from_ns
-            {
-                ledger.forget(id, Some(before_ns))?;
+            if let Some(before_ns) = source.retained_from_ns {
+                if held.retained_from_ns < source.retained_from_ns {
+                    ledger.forget(id, Some(before_ns))?;
+                }
+                // Also where the ledger forgot it before: that run may have ended there.
                 index.remove_before(id, before_ns).await?;
             }
         }
@@ -134,13 +154,15 @@ impl<I: Index + 'static> Migration<I> {
         brought.lost = due.clips.len() - brought.made;
         held.sort_unstable();
         index.flush().await?;
-        let (from, to, model) =
-            (self.from.ledger.clone(), ledger.clone(), model_ref(&self.looker.model));
-        let source = source.clone();
-        tokio::task::spawn_blocking(move || {
-            transcribe(&from, &to, &source, &model, &held, |_| reason)
-        })
-        .await??;
+        brought.begins = held;
+        brought.reason = (brought.lost > 0).then_some(reason);
+        if self.books == Books::Own {
+            let (from, to, model) =
+                (self.from.ledger.clone(), ledger.clone(), model_ref(&self.looker.model));
+            let (source, begins) = (source.clone(), std::mem::take(&mut brought.begins));
+            let enter = move || transcribe(&from, &to, &source, &model, &begins, reason);
+            tokio::task::spawn_blocking(enter).await??;
+        }
         Ok(Some(brought))
     }
 

@@ -11,6 +11,7 @@
 //! crash; how it survives a failing disk is for the replication factor to say.
 
 mod beside;
+mod by_model;
 mod captions;
 mod convert;
 mod retry;
@@ -31,6 +32,7 @@ use qdrant_client::qdrant::{
     ScrollPointsBuilder, UpsertPointsBuilder,
 };
 
+pub use self::by_model::KeptByModel;
 use self::retry::retried;
 use crate::payload::{self, END, THUMBNAIL};
 use crate::{

@@ -255,6 +255,7 @@ impl Told {
             TopicMessage::Run(run) => format!("{run:?}"),
             TopicMessage::Source(source) => format!("{}", source.source_id),
             TopicMessage::Removal(removal) => format!("{removal:?}"),
+            TopicMessage::Correction(correction) => format!("{correction:?}"),
         };
         told.iter().map(line).collect()
     }

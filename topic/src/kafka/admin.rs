@@ -37,7 +37,13 @@ pub async fn make_topic(settings: &KafkaSettings, spec: &TopicSpec) -> Result<()
             .set("cleanup.policy", if spec.is_compacted { "compact" } else { "delete" });
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let made = admin.create_topics([&topic], &options).await;
-    let made = made.map_err(|error| KafkaError::of(DOING, error))?;
+    let made = made.map_err(|error| {
+        let why = admin.inner().context().why();
+        KafkaError::of(
+            DOING,
+            why.map_or_else(|| error.to_string(), |why| format!("{error}: {why}")),
+        )
+    })?;
     match made.into_iter().next() {
         Some(Err((name, RDKafkaErrorCode::TopicAlreadyExists))) => {
             let name_of_it = name.clone();
