@@ -11,6 +11,9 @@ pub enum TrainError {
     /// The tokenizer could not be read or used.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// A loss or a gradient was no number. Nothing was changed by the step.
+    #[error("the {0} is not finite: lower the learning rate")]
+    NotFinite(&'static str),
     /// An answerer cannot be tuned as it is.
     #[error("this answerer cannot be tuned: {0}")]
     Answerer(String),

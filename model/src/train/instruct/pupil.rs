@@ -253,10 +253,17 @@ impl Pupil {
         let loss = ops::cross_entropy(&self.scores(&tokens, &batch)?, targets)?;
         let value = loss.to_scalar::<f32>()?;
         if !value.is_finite() {
-            let why = "the loss is not finite: lower the learning rate".to_owned();
-            return Err(candle_core::Error::Msg(why).into());
+            return Err(TrainError::NotFinite("loss"));
         }
-        optimiser.step(&self.network.weights, &loss.backward()?, rate)?;
+        let grads = loss.backward()?;
+        for (_, var) in self.network.weights.open() {
+            if let Some(grad) = grads.get(var)
+                && !grad.sqr()?.sum_all()?.to_scalar::<f32>()?.is_finite()
+            {
+                return Err(TrainError::NotFinite("gradient"));
+            }
+        }
+        optimiser.step(&self.network.weights, &grads, rate)?;
         Ok(value)
     }
 
