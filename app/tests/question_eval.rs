@@ -144,13 +144,12 @@ fn the_benchmark_s_five_aspects_are_judged_and_consistency_asks_twice() {
     assert!(refused.err.contains("judge.endpoint"), "{refused:?}");
 
     let answerer = Server::start([said("A dog."), said("One."), said("Two.")]);
-    let mark = |score: &'static str| said(score);
     let judge = Server::start([
-        mark("{'score': 5}"),
-        mark("{'score': 4}"),
-        mark("{'score': 3}"),
-        mark("{'score': 2}"),
-        mark("{'score': 1}"),
+        said("{'score': 5}"),
+        said("{'score': 4}"),
+        said("{'score': 3}"),
+        said("{'score': 2}"),
+        said("{'score': 1}"),
     ]);
     let ends = ["--answerer", &answerer.address, "--judge", &judge.address, "--json"];
     let found = bench.json(&[&benchmark[..], &ends, &["--set", "judge.parallel=1"]].concat());

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
-use super::{questions, text_of, videos};
+use super::{questions, text_of};
 
 /// A conversation about a video.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ fn of_entry(entry: Entry, line: u64) -> Result<Instruction> {
         _ => bail!("entry {line} has neither `q` and `a` nor `conversations`"),
     };
     // The reference names the features of a video there, `v_abc.pkl`.
-    let video = if video.ends_with(".pkl") { videos::stem(&video).to_owned() } else { video };
+    let video = video.strip_suffix(".pkl").map(str::to_owned).unwrap_or(video);
     Ok(Instruction { line, video, from_ns: 0, to_ns: u64::MAX, turns })
 }
 

@@ -342,8 +342,9 @@ impl Course<'_> {
         done: usize,
         losses: &[f32],
     ) -> Result<()> {
-        let lines = losses.iter().enumerate().map(|(step, loss)| format!("{step},{loss}\n"));
-        run::put(&self.folder, LOSSES, &("step,loss\n".to_owned() + &lines.collect::<String>()))?;
+        let mut csv = vec!["step,loss".to_owned()];
+        csv.extend(losses.iter().enumerate().map(|(step, loss)| format!("{step},{loss}")));
+        run::put(&self.folder, LOSSES, &(csv.join("\n") + "\n"))?;
         let panel = ("mean loss of a word of the answers", losses.to_vec());
         run::put(&self.folder, PLOT, &plot::svg(&[panel]))?;
         let path = self.folder.join(CHECKPOINT);
