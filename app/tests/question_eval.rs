@@ -56,7 +56,7 @@ fn said(text: &'static str) -> Act {
 #[test]
 fn the_bundled_answerer_is_measured_on_rendered_footage_and_kept_answers_are_not_asked_for_again() {
     let bench = Bench::new();
-    bench.ok(&["synth", "--videos", "3", "--seconds", "30", "--seed", "17", "--out", "world"]);
+    bench.ok(&["synth", "--videos", "2", "--seconds", "24", "--seed", "18", "--out", "world"]);
     let synth = ["model", "eval", "--format", "synth", "--data", "world", "--keep", "kept"];
     let fixed = ["--set", "ask.temperature=0", "--json"];
     let first = bench.json(&[&synth[..], &fixed].concat());

@@ -55,6 +55,7 @@ impl Weights {
     }
 
     /// The parameters that learn, and no others: the same ones, and not copies.
+    #[must_use]
     pub fn only_open(&self) -> Self {
         let vars = self.open().map(|(name, var)| (name.to_owned(), var.clone())).collect();
         Self { vars, closed: Vec::new() }
