@@ -85,7 +85,7 @@ fn an_answerer_learns_new_answers_resumes_to_the_bit_and_gives_them() {
     run_well(footage().arg("--data-dir").arg(&data).arg("index").arg(&videos));
     let mut ask = footage();
     ask.arg("--data-dir").arg(&data).args(["ask", "--json", "--set", "ask.temperature=0"]);
-    ask.arg("--answerer").arg(&moved).args([&stretches[0], "what is there?"]);
+    ask.arg("--answerer").arg(&moved).args([stretches[0].as_str(), "what is there?"]);
     let told: Value = serde_json::from_str(&run_well(&mut ask)).unwrap();
     assert_eq!((&told["answer"], &told["model"]), (&json!("blue to the left"), &json!("mine")));
     let mut eval = footage();
