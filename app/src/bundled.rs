@@ -17,7 +17,12 @@ pub(crate) fn model(options: ModelOptions) -> Result<Model> {
 
 /// Loads the bundled answerer, which sees with the bundled model.
 pub(crate) fn answerer() -> Result<Answerer> {
-    let files = AnswererFiles {
+    Answerer::from_bytes(answerer_files(), &Device::Cpu).context("cannot load the bundled answerer")
+}
+
+/// The bundled answerer's files.
+pub(crate) fn answerer_files() -> AnswererFiles<'static> {
+    AnswererFiles {
         config: include_bytes!("../../models/mini/answerer/answerer.json"),
         vision: [CONFIG, WEIGHTS],
         adapter: Some(include_bytes!("../../models/mini/answerer/adapter.safetensors")),
@@ -27,8 +32,7 @@ pub(crate) fn answerer() -> Result<Answerer> {
             include_bytes!("../../models/mini/answerer/language/model.safetensors"),
         ],
         tokenizer: include_bytes!("../../models/mini/answerer/tokenizer.json"),
-    };
-    Answerer::from_bytes(files, &Device::Cpu).context("cannot load the bundled answerer")
+    }
 }
 
 /// The bundled model's files: `model.json`, `model.safetensors` and `tokenizer.json`.

@@ -87,6 +87,7 @@ impl Verb {
             Self::Search(args) => args.flags(),
             Self::Ask(args) => args.flags(),
             Self::Caption(args) => args.flags(),
+            Self::Model(args) => args.flags(),
             _ => Vec::new(),
         }
     }

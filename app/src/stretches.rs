@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use footage_clip::{RgbFrame, WindowSpec};
+use footage_clip::{RgbFrame, TimedFrame, WindowSpec};
+use footage_model::conversation::chosen_frames;
 use footage_pipeline::{Cancel, DecodeSettings, Decoder, Piece};
 
 /// Frames of a stretch that are kept until it ends. Of a longer one, every second is let go, as
@@ -31,17 +32,18 @@ pub(crate) struct Wanted<T> {
 /// A stretch that is being read.
 struct Open<T> {
     wanted: Wanted<T>,
-    frames: Vec<RgbFrame>,
+    frames: Vec<TimedFrame<RgbFrame>>,
+    most: usize,
     /// Every how many frames one is kept.
     every: usize,
     seen: usize,
 }
 
 impl<T> Open<T> {
-    fn push(&mut self, frame: &RgbFrame) {
+    fn push(&mut self, frame: &TimedFrame<RgbFrame>) {
         if self.seen.is_multiple_of(self.every) {
             self.frames.push(frame.clone());
-            if self.frames.len() == MOST_FRAMES {
+            if self.frames.len() == self.most {
                 let mut count = 0_usize;
                 self.frames.retain(|_| {
                     count += 1;
@@ -64,13 +66,43 @@ fn spread(count: usize, wanted: usize) -> Vec<usize> {
 }
 
 impl Stretches<'_> {
-    /// Reads a file once, from its begin, and gives each stretch as its frames when it has ended.
-    /// Returns those in whose time there was no frame.
+    /// Reads a file once, from its begin, and gives each stretch as its frames when it has ended, as
+    /// many as the window has. Returns those in whose time there was no frame.
     pub(crate) fn read<T>(
         &self,
         path: &Path,
         wanted: Vec<Wanted<T>>,
         mut each: impl FnMut(T, &[RgbFrame]) -> Result<()>,
+    ) -> Result<Vec<T>> {
+        self.gather(path, wanted, MOST_FRAMES, |what, frames| {
+            let at = spread(frames.len(), self.window.length());
+            let frames: Vec<RgbFrame> = at.iter().map(|at| frames[*at].frame.clone()).collect();
+            each(what, &frames)
+        })
+    }
+
+    /// The same for who is asked about a stretch: at most `most` frames with their times, none twice.
+    pub(crate) fn shown<T>(
+        &self,
+        path: &Path,
+        wanted: Vec<Wanted<T>>,
+        most: usize,
+        mut each: impl FnMut(T, &[TimedFrame<RgbFrame>]) -> Result<()>,
+    ) -> Result<Vec<T>> {
+        self.gather(path, wanted, most.saturating_mul(8).clamp(64, MOST_FRAMES), |what, frames| {
+            let at = chosen_frames(frames.len(), most);
+            let frames: Vec<_> = at.iter().map(|at| frames[*at].clone()).collect();
+            each(what, &frames)
+        })
+    }
+
+    /// Gives each stretch as the frames that are kept of it: fewer than `most`.
+    fn gather<T>(
+        &self,
+        path: &Path,
+        wanted: Vec<Wanted<T>>,
+        most: usize,
+        mut each: impl FnMut(T, &[TimedFrame<RgbFrame>]) -> Result<()>,
     ) -> Result<Vec<T>> {
         let mut unseen = Vec::new();
         let mut finish = |ended: Vec<Open<T>>| -> Result<()> {
@@ -79,13 +111,11 @@ impl Stretches<'_> {
                     unseen.push(wanted.what);
                     continue;
                 }
-                let at = spread(frames.len(), self.window.length());
-                let frames: Vec<RgbFrame> = at.iter().map(|at| frames[*at].clone()).collect();
                 each(wanted.what, &frames)?;
             }
             Ok(())
         };
-        let open = |wanted| Open { wanted, frames: Vec::new(), every: 1, seen: 0 };
+        let open = |wanted| Open { wanted, frames: Vec::new(), most, every: 1, seen: 0 };
         let mut open: Vec<Open<T>> = wanted.into_iter().map(open).collect();
         // One frame after the other, at the pace at which the model looks.
         let frame_by_frame = WindowSpec::try_new(1, 1, self.window.rate())?;
@@ -100,7 +130,7 @@ impl Stretches<'_> {
             open = still;
             finish(ended)?;
             for stretch in open.iter_mut().filter(|stretch| stretch.wanted.from_ns < to_ns) {
-                cut.frames.iter().for_each(|frame| stretch.push(&frame.frame));
+                cut.frames.iter().for_each(|frame| stretch.push(frame));
             }
         }
         ensure!(!self.cancel.is_cancelled(), "the run was stopped");

@@ -10,7 +10,7 @@ use crate::AskError;
 use crate::conversation::Reply;
 use crate::events::Events;
 use crate::http::{Place, Receiving};
-use crate::message::{Said, request};
+use crate::message::{Said, request, written};
 
 /// What lets us in. Never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -102,7 +102,20 @@ impl Endpoint {
         turns: &[Turn],
         on_text: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Reply, AskError> {
-        let body = request(&self.settings, shown, turns).to_string().into_bytes();
+        self.send(&request(&self.settings, shown, turns), on_text).await
+    }
+
+    /// Replies to a text, with no pictures: `system` says what to do.
+    pub(crate) async fn say(&self, system: &str, text: &str) -> Result<Reply, AskError> {
+        self.send(&written(&self.settings, system, text), &mut |_| ()).await
+    }
+
+    async fn send(
+        &self,
+        body: &Value,
+        on_text: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Reply, AskError> {
+        let body = body.to_string().into_bytes();
         let began = Instant::now();
         let mut attempt = 0;
         loop {

@@ -60,6 +60,18 @@ pub(crate) fn request(settings: &EndpointSettings, shown: &[Value], turns: &[Tur
             messages.push(json!({"role": "assistant", "content": answer}));
         }
     }
+    body(settings, &messages)
+}
+
+/// The body of a request without pictures.
+pub(crate) fn written(settings: &EndpointSettings, system: &str, text: &str) -> Value {
+    body(
+        settings,
+        &[json!({"role": "system", "content": system}), json!({"role": "user", "content": text})],
+    )
+}
+
+fn body(settings: &EndpointSettings, messages: &[Value]) -> Value {
     let mut body = json!({
         "messages": messages,
         "stream": true,

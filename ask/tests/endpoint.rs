@@ -7,7 +7,10 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-use footage_ask::{Answering, AskError, Conversation, Endpoint, EndpointSettings, Key, Reply};
+use footage_ask::{
+    Answering, AskError, Aspect, Case, Conversation, Endpoint, EndpointSettings, Judged, Key,
+    Reply, Verdict,
+};
 use footage_clip::{RgbFrame, TimedFrame};
 
 use server::{Act, Server};
@@ -236,4 +239,31 @@ async fn a_conversation_remembers_what_was_answered_and_survives_what_was_not() 
     let said: Vec<_> =
         messages[2..].iter().map(|message| message["content"].as_str().unwrap()).collect();
     assert_eq!(said, ["A dog.", "where?"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_judge_is_asked_again_where_it_gives_no_verdict_and_its_failures_are_told_as_such() {
+    let case = Case {
+        questions: vec!["who?".to_owned()],
+        answer: "a dog".to_owned(),
+        predicted: vec!["a cat".to_owned()],
+    };
+    let server = Server::start([
+        Act::Whole(""),
+        Act::Say(vec!["{'pred': 'no', ", "'score': 1}"]),
+        Act::Say(vec!["no idea"]),
+        Act::Say(vec!["none"]),
+        Act::Status(401, "", ""),
+    ]);
+    let mut settings = settings(&server.address);
+    settings.section = "judge";
+    let judge = Endpoint::new(settings).unwrap();
+    let verdict = Verdict { is_right: Some(false), score: 1 };
+    let judged = judge.judge(Aspect::Match, &case).await.unwrap();
+    assert_eq!(judged, Judged::Verdict(verdict), "silence is asked again");
+    let judged = judge.judge(Aspect::Match, &case).await.unwrap();
+    assert_eq!(judged, Judged::Unreadable("none".to_owned()));
+    let error = judge.judge(Aspect::Match, &case).await.unwrap_err();
+    assert!(error.to_string().contains("`judge.key`"), "{error}");
+    assert_eq!(server.requests().len(), 5);
 }

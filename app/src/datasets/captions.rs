@@ -10,24 +10,24 @@ use serde_json::Value;
 use super::{Row, lines};
 
 /// A table whose first line names its columns, in any order.
-struct Table<'a> {
+pub(super) struct Table<'a> {
     reader: csv::Reader<&'a [u8]>,
     header: csv::StringRecord,
 }
 
 impl<'a> Table<'a> {
-    fn of(text: &'a str) -> Result<Self> {
+    pub(super) fn of(text: &'a str) -> Result<Self> {
         let mut reader =
             csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
         let header = reader.headers()?.clone();
         Ok(Self { reader, header })
     }
 
-    fn column(&self, name: &str) -> Option<usize> {
+    pub(super) fn column(&self, name: &str) -> Option<usize> {
         self.header.iter().position(|field| field.eq_ignore_ascii_case(name))
     }
 
-    fn columns<const N: usize>(&self, names: [&str; N]) -> Result<[usize; N]> {
+    pub(super) fn columns<const N: usize>(&self, names: [&str; N]) -> Result<[usize; N]> {
         let mut found = [0; N];
         for (at, name) in found.iter_mut().zip(names) {
             let column = self.column(name);
@@ -39,7 +39,7 @@ impl<'a> Table<'a> {
     }
 
     /// The rows with their line numbers.
-    fn rows(&mut self) -> impl Iterator<Item = Result<(u64, csv::StringRecord)>> {
+    pub(super) fn rows(&mut self) -> impl Iterator<Item = Result<(u64, csv::StringRecord)>> {
         self.reader.records().map(|record| {
             let record = record?;
             Ok((record.position().map_or(0, csv::Position::line), record))
@@ -53,19 +53,29 @@ pub(super) fn captions(text: &str) -> Result<Vec<Row>> {
     let (Some(path), Some(caption)) = (table.column("path"), table.column("caption")) else {
         bail!("its first line must name the columns `path,caption`, and may name `from,to`");
     };
-    let (from, to) = (table.column("from"), table.column("to"));
+    let span = [table.column("from"), table.column("to")];
     let mut rows = Vec::new();
     for row in table.rows() {
         let (line, record) = row?;
-        let time = |column: Option<usize>, absent: u64| -> Result<u64> {
-            let text = column.and_then(|column| record.get(column)).unwrap_or_default();
-            if text.is_empty() { Ok(absent) } else { nanos(line, text) }
-        };
-        let (from_ns, to_ns) = (time(from, 0)?, time(to, u64::MAX)?);
-        ensure!(from_ns < to_ns, "line {line}: the clip ends before it begins");
+        let (from_ns, to_ns) = stretch(line, &record, span)?;
         rows.push(Row { from_ns, to_ns, ..Row::whole(line, &record[path], &record[caption]) });
     }
     Ok(rows)
+}
+
+/// Begin and end by their columns; what is not stated is the file's.
+pub(super) fn stretch(
+    line: u64,
+    record: &csv::StringRecord,
+    [from, to]: [Option<usize>; 2],
+) -> Result<(u64, u64)> {
+    let time = |column: Option<usize>, absent: u64| -> Result<u64> {
+        let text = column.and_then(|column| record.get(column)).unwrap_or_default();
+        if text.is_empty() { Ok(absent) } else { nanos(line, text) }
+    };
+    let (from_ns, to_ns) = (time(from, 0)?, time(to, u64::MAX)?);
+    ensure!(from_ns < to_ns, "line {line}: the clip ends before it begins");
+    Ok((from_ns, to_ns))
 }
 
 /// Seconds.

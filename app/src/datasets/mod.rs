@@ -3,13 +3,17 @@
 
 mod captions;
 mod classes;
+pub(crate) mod instructions;
+mod questions;
 mod videos;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 
+pub(crate) use self::instructions::Instruction;
+pub(crate) use self::questions::Question;
 pub(crate) use self::videos::Videos;
 
 /// A clip and what it shows.
@@ -63,6 +67,26 @@ pub(crate) enum Format {
     Hmdb51,
     /// UCF-101: a list `Class/video.avi`, with classInd.txt beside it
     Ucf101,
+    /// Questions: CSV `path,question,answer[,type,from,to]`, or a folder with a questions.csv
+    Qa,
+    /// MSVD-QA: its JSON, or a test_q.json with test_a.json beside it
+    MsvdQa,
+    /// MSRVTT-QA: its JSON, or a test_q.json with test_a.json beside it
+    MsrvttQa,
+    /// ActivityNet-QA: test_q.json, with test_a.json beside it
+    ActivitynetQa,
+    /// Video-ChatGPT's benchmark: generic_qa.json, temporal_qa.json, consistency_qa.json, or their folder
+    VideoChatgpt,
+    /// A folder that `footage synth` rendered: what its truth knows to ask
+    Synth,
+}
+
+impl Format {
+    /// Whether it holds questions and answers.
+    pub(crate) fn asks(self) -> bool {
+        use Format::{ActivitynetQa, MsrvttQa, MsvdQa, Qa, Synth, VideoChatgpt};
+        matches!(self, Qa | MsvdQa | MsrvttQa | ActivitynetQa | VideoChatgpt | Synth)
+    }
 }
 
 /// Where a data set is, and which part of it is meant.
@@ -70,7 +94,7 @@ pub(crate) enum Format {
 pub(crate) struct Source {
     /// The data set's file or folder of annotations
     #[arg(long, value_name = "FILE_OR_DIR")]
-    pub data: PathBuf,
+    data: Option<PathBuf>,
     /// The form of the annotations
     #[arg(long, value_enum, default_value_t = Format::Captions)]
     pub format: Format,
@@ -91,17 +115,51 @@ pub(crate) struct Source {
 impl Source {
     /// Reads the annotations, and finds out where the videos are.
     pub(crate) fn read(&self) -> Result<(Dataset, Videos)> {
+        self.check_named()?;
+        ensure!(
+            !self.format.asks(),
+            "{} holds questions: `footage model eval` measures with them",
+            self.place().display()
+        );
         let mut dataset =
-            self.parse().with_context(|| format!("cannot use {}", self.data.display()))?;
+            self.parse().with_context(|| format!("cannot use {}", self.place().display()))?;
+        dataset.rows = self.listed(dataset.rows, |row| &row.video)?;
+        Ok((dataset, self.opened()?))
+    }
+
+    /// Reads questions, and finds out where the videos are.
+    pub(crate) fn questions(&self) -> Result<(Vec<Question>, Videos)> {
+        self.check_named()?;
+        ensure!(self.labels.is_none(), "--labels are for data sets of classes");
+        let questions = questions::read(self.format, self.place())
+            .with_context(|| format!("cannot use {}", self.place().display()))?;
+        Ok((self.listed(questions, |question| &question.video)?, self.opened()?))
+    }
+
+    /// Where the annotations are; empty where that is not stated.
+    pub(crate) fn place(&self) -> &Path {
+        self.data.as_deref().unwrap_or(Path::new(""))
+    }
+
+    fn check_named(&self) -> Result<()> {
+        ensure!(self.data.is_some(), "name the file or folder of annotations with --data");
+        Ok(())
+    }
+
+    /// What is about videos of the list, where there is one.
+    fn listed<T>(&self, mut all: Vec<T>, video: impl Fn(&T) -> &str) -> Result<Vec<T>> {
         if let Some(list) = &self.list {
             let listed = listed(list)?;
-            dataset.rows.retain(|row| listed.contains(videos::stem(&row.video)));
-            ensure!(!dataset.rows.is_empty(), "{} names no video of the data", list.display());
+            all.retain(|one| listed.contains(videos::stem(video(one))));
+            ensure!(!all.is_empty(), "{} names no video of the data", list.display());
         }
-        ensure!(!dataset.rows.is_empty(), "{} names no videos", self.data.display());
-        let beside = if self.data.is_dir() { Some(&*self.data) } else { self.data.parent() };
-        let videos = Videos::open(self.videos.as_deref().or(beside).unwrap_or(Path::new(".")))?;
-        Ok((dataset, videos))
+        ensure!(!all.is_empty(), "{} names no videos", self.place().display());
+        Ok(all)
+    }
+
+    fn opened(&self) -> Result<Videos> {
+        let beside = if self.place().is_dir() { Some(self.place()) } else { self.place().parent() };
+        Videos::open(self.videos.as_deref().or(beside).unwrap_or(Path::new(".")))
     }
 
     fn parse(&self) -> Result<Dataset> {
@@ -110,26 +168,32 @@ impl Source {
         ensure!(self.labels.is_none() || is_classes, "--labels are for data sets of classes");
         Ok(match self.format {
             Format::Captions => {
-                sentences(captions::captions(&text_in(&self.data, "captions.csv")?)?)
+                sentences(captions::captions(&text_in(self.place(), "captions.csv")?)?)
             }
-            Format::Webvid => sentences(captions::webvid(&text_in(&self.data, "results.csv")?)?),
-            Format::Msrvtt => sentences(captions::msrvtt(&text_of(&self.data)?)?),
-            Format::Didemo => sentences(captions::didemo(&text_of(&self.data)?)?),
-            Format::Lsmdc => sentences(captions::lsmdc(&text_of(&self.data)?)?),
-            Format::Activitynet => sentences(captions::activitynet(&text_of(&self.data)?)?),
-            Format::Kinetics => classes::kinetics(&text_of(&self.data)?, self.labels()?)?,
+            Format::Webvid => sentences(captions::webvid(&text_in(self.place(), "results.csv")?)?),
+            Format::Msrvtt => sentences(captions::msrvtt(&text_of(self.place())?)?),
+            Format::Didemo => sentences(captions::didemo(&text_of(self.place())?)?),
+            Format::Lsmdc => sentences(captions::lsmdc(&text_of(self.place())?)?),
+            Format::Activitynet => sentences(captions::activitynet(&text_of(self.place())?)?),
+            Format::Kinetics => classes::kinetics(&text_of(self.place())?, self.labels()?)?,
             Format::Hmdb51 => {
-                let lists = classes::hmdb51_lists(&self.data, self.split)?;
+                let lists = classes::hmdb51_lists(self.place(), self.split)?;
                 classes::hmdb51(&lists, self.labels()?)?
             }
             Format::Ucf101 => {
-                let beside = self.data.with_file_name("classInd.txt");
+                let beside = self.place().with_file_name("classInd.txt");
                 let labels = match self.labels()? {
                     Some(labels) => labels,
                     None => classes::ucf101_classes(&text_of(&beside)?)?,
                 };
-                classes::ucf101(&text_of(&self.data)?, labels)?
+                classes::ucf101(&text_of(self.place())?, labels)?
             }
+            Format::Qa
+            | Format::MsvdQa
+            | Format::MsrvttQa
+            | Format::ActivitynetQa
+            | Format::VideoChatgpt
+            | Format::Synth => bail!("it holds questions"),
         })
     }
 

@@ -8,6 +8,9 @@ use anyhow::{Context as _, Result, bail};
 /// Folders in folders that are searched.
 const DEEPEST: usize = 8;
 
+/// Endings of what lies beside videos and is none.
+const NO_VIDEOS: [&str; 9] = ["json", "jsonl", "csv", "txt", "srt", "vtt", "md", "jpg", "pkl"];
+
 /// A folder of videos.
 #[derive(Debug)]
 pub(crate) struct Videos {
@@ -74,7 +77,9 @@ fn gathered(folder: &Path) -> BTreeMap<String, Vec<PathBuf>> {
         walkdir::WalkDir::new(folder).max_depth(DEEPEST).follow_links(true).sort_by_file_name();
     // What cannot be read has no video to give; whoever asks for one is told that it is missing.
     for entry in walk.into_iter().filter_map(Result::ok) {
-        if entry.file_type().is_file() {
+        let ending = entry.path().extension().and_then(|ending| ending.to_str());
+        if entry.file_type().is_file() && !ending.is_some_and(|ending| NO_VIDEOS.contains(&ending))
+        {
             let name = entry.file_name().to_string_lossy();
             files.entry(stem(&name).to_owned()).or_default().push(entry.path().to_owned());
         }
@@ -90,7 +95,7 @@ mod tests {
     fn videos_are_found_by_path_by_name_and_without_an_ending() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        for name in ["a/one.mp4", "b/two.webm", "b/c/one.mp4", "three_0.5-2.25.mkv"] {
+        for name in ["a/one.mp4", "b/two.webm", "b/two.json", "b/c/one.mp4", "three_0.5-2.25.mkv"] {
             fs_err::create_dir_all(at(name).parent().unwrap()).unwrap();
             fs_err::write(at(name), "").unwrap();
         }

@@ -1,12 +1,13 @@
 //! Who answers questions, and how it is asked.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use footage_ask::{Answering, Endpoint, EndpointSettings, Key};
 use footage_model::Device;
-use footage_model::conversation::{Answerer, Sampling};
+use footage_model::conversation::{ANSWERER_FILE, Answerer, Sampling};
 
 use super::Layers;
 use crate::bundled;
@@ -74,6 +75,28 @@ impl AnswererChoice {
 }
 
 impl AskSettings {
+    /// What answers follow from, besides what is asked about: enough to tell that kept ones are
+    /// another's.
+    pub(crate) fn identity(&self) -> Result<String> {
+        let Self { frames, picture_pixels, max_tokens, temperature, top_p, .. } = self;
+        let drawing = format!("{max_tokens} {temperature} {top_p}");
+        Ok(match &self.answerer {
+            AnswererChoice::None => String::new(),
+            AnswererChoice::Bundled => {
+                let files = bundled::answerer_files();
+                let mut hash = blake3::Hasher::new();
+                for part in [Some(files.projector), files.adapter, Some(files.language[1])] {
+                    hash.update(part.unwrap_or_default());
+                }
+                format!("mini {} {drawing}", hash.finalize().to_hex())
+            }
+            AnswererChoice::Endpoint(EndpointSettings { address, model, .. }) => {
+                format!("{address} {model} {frames} {picture_pixels} {drawing}")
+            }
+            AnswererChoice::Folder(dir) => format!("{} {drawing}", stamps(dir)?),
+        })
+    }
+
     pub(super) fn read(layers: &Layers) -> Result<Self> {
         let answerer = plain(layers, "ask.answerer")?;
         let key = Some(plain(layers, "ask.key")?).filter(|key| !key.is_empty());
@@ -107,6 +130,22 @@ impl AskSettings {
         let Self { max_tokens, temperature, top_p, .. } = *self;
         Sampling { max_tokens, temperature, top_p, ..Sampling::default() }
     }
+}
+
+/// Names, sizes and times of the files of a LLaVA's folder and of the folder it sees with.
+fn stamps(dir: &Path) -> Result<String> {
+    let sheet = fs_err::read(dir.join(ANSWERER_FILE))?;
+    let sheet: serde_json::Value = serde_json::from_slice(&sheet).unwrap_or_default();
+    let vision = sheet["vision"].as_str().map(|vision| dir.join(vision));
+    let mut stamps = sheet.to_string();
+    for folder in [Some(dir.to_owned()), vision].into_iter().flatten() {
+        let walk = walkdir::WalkDir::new(folder).max_depth(3).sort_by_file_name();
+        for entry in walk.into_iter().filter_map(Result::ok).filter(|e| e.file_type().is_file()) {
+            let about = entry.metadata().map(|about| (about.len(), about.modified().ok()));
+            write!(stamps, " {:?} {:?}", entry.file_name(), about.ok())?;
+        }
+    }
+    Ok(stamps)
 }
 
 /// A text on one line. What it holds is not repeated: it may be a key.

@@ -4,6 +4,7 @@ mod ask;
 mod caption;
 mod cluster;
 mod hub;
+mod judge;
 mod layers;
 pub(crate) mod secret;
 pub(crate) mod sources;
@@ -25,10 +26,12 @@ use footage_pipeline::{
 use footage_search::By;
 use gstfootage::footageclip::LONGEST_GAP;
 
+pub(crate) use self::ask::AnswererChoice;
 use self::ask::AskSettings;
 use self::caption::CaptionSettings;
 pub(crate) use self::cluster::ClusterSettings;
 use self::hub::HubSettings;
+pub(crate) use self::judge::JudgeSettings;
 pub(crate) use self::layers::{Layers, Origin, Setting};
 use crate::cli::{Global, Stated};
 
@@ -67,6 +70,7 @@ pub(crate) struct Settings {
     pub cluster: ClusterSettings,
     pub ask: AskSettings,
     pub caption: CaptionSettings,
+    pub judge: JudgeSettings,
 }
 
 /// What is not stated is as the model was trained.
@@ -256,6 +260,7 @@ impl Settings {
             },
             cluster: ClusterSettings::read(layers)?,
             caption: CaptionSettings::read(layers, &ask)?,
+            judge: JudgeSettings::read(layers, &ask)?,
             ask,
         })
     }

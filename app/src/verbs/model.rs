@@ -5,6 +5,7 @@ mod bench;
 mod eval;
 mod migrate;
 mod pull;
+mod qa;
 
 use std::io::{Write as _, stdout};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use footage_model::Ops;
 use footage_model::config::Architecture;
 use serde_json::{Value, json};
 
+use crate::cli::Stated;
 use crate::compose::House;
 use crate::outcome::Outcome;
 use crate::terminal::{escaped, masked};
@@ -75,6 +77,16 @@ struct Check {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    pub(crate) fn flags(&self) -> Vec<Stated> {
+        match &self.verb {
+            Verb::Eval(args) => args.flags(),
+            Verb::Train(args) => args.flags(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 pub(crate) fn run(args: Args, house: &House) -> Result<Outcome> {

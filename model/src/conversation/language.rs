@@ -46,6 +46,36 @@ impl LlamaConfig {
     }
 }
 
+/// Sizes from the `config.json` of a LLaMA of Hugging Face; `dir` is for messages.
+pub(crate) fn hf_config(dir: &Path, text: &[u8]) -> Result<LlamaConfig> {
+    let config: HfConfig = serde_json::from_slice(text)
+        .map_err(|error| refused(dir, format!("config.json is no LLaMA's: {error}")))?;
+    if !matches!(config.model_type.as_str(), "llama" | "llava") {
+        let why = format!("it is a `{}`; only LLaMA is understood", config.model_type);
+        return Err(refused(dir, why));
+    }
+    if config.rope_scaling.is_some_and(|scaling| !scaling.is_null()) {
+        return Err(refused(
+            dir,
+            "its positions are scaled (rope_scaling), which is not understood",
+        ));
+    }
+    let heads = config.num_attention_heads;
+    LlamaConfig {
+        width: config.hidden_size,
+        layers: config.num_hidden_layers,
+        heads,
+        kv_heads: config.num_key_value_heads.unwrap_or(heads),
+        mlp: config.intermediate_size,
+        vocab: config.vocab_size,
+        context: config.max_position_embeddings.unwrap_or(2048).min(LONGEST_CONTEXT),
+        rope_theta: config.rope_theta.unwrap_or(10_000.0),
+        norm_eps: config.rms_norm_eps,
+        turns_neighbours: false,
+    }
+    .check(dir)
+}
+
 fn refused(path: &Path, why: impl Into<String>) -> ConversationError {
     ConversationError::Language { path: path.to_owned(), why: why.into() }
 }
@@ -84,32 +114,7 @@ impl Llama {
         mut tensors: HashMap<String, Tensor>,
         device: &Device,
     ) -> Result<Self> {
-        let config: HfConfig = serde_json::from_slice(text)
-            .map_err(|error| refused(dir, format!("config.json is no LLaMA's: {error}")))?;
-        if !matches!(config.model_type.as_str(), "llama" | "llava") {
-            let why = format!("it is a `{}`; only LLaMA is understood", config.model_type);
-            return Err(refused(dir, why));
-        }
-        if config.rope_scaling.is_some_and(|scaling| !scaling.is_null()) {
-            return Err(refused(
-                dir,
-                "its positions are scaled (rope_scaling), which is not understood",
-            ));
-        }
-        let heads = config.num_attention_heads;
-        let config = LlamaConfig {
-            width: config.hidden_size,
-            layers: config.num_hidden_layers,
-            heads,
-            kv_heads: config.num_key_value_heads.unwrap_or(heads),
-            mlp: config.intermediate_size,
-            vocab: config.vocab_size,
-            context: config.max_position_embeddings.unwrap_or(2048).min(LONGEST_CONTEXT),
-            rope_theta: config.rope_theta.unwrap_or(10_000.0),
-            norm_eps: config.rms_norm_eps,
-            turns_neighbours: false,
-        }
-        .check(dir)?;
+        let config = hf_config(dir, text)?;
         let has_head = tensors.contains_key(&Place::Head.hf());
         let mut take = |name: &str, shape: &[usize]| -> Result<Tensor> {
             let Some(tensor) = tensors.remove(name) else {
@@ -301,7 +306,7 @@ fn fits(path: &Path, name: &str, found: &[usize], needed: &[usize]) -> Result<()
     Err(refused(path, format!("tensor `{name}` has shape {found:?}, where {needed:?} is needed")))
 }
 
-fn safetensors_in(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn safetensors_in(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs_err::read_dir(dir)? {
         let path = entry?.path();

@@ -17,8 +17,10 @@ use candle_core::{Device, Tensor};
 use footage_clip::RgbFrame;
 use serde::Deserialize;
 
+pub(crate) use self::language::{hf_config, safetensors_in};
 pub use self::llama::{Llama, LlamaConfig, Memory};
-use self::parts::{config_of, in_folder, projector_of, tower_of};
+pub(crate) use self::parts::{config_of, half_gates};
+use self::parts::{in_folder, projector_of, tower_of};
 pub use self::prompt::{END, PATCH, START, STOP, Template, Turn};
 pub use self::sampling::Sampling;
 use self::sampling::{Outlet, Sampler};

@@ -15,7 +15,7 @@ use crate::preprocess::Preprocess;
 use crate::weights::{WeightsFile, known_name};
 use crate::{ModelError, layers};
 
-pub(super) fn config_of(json: &[u8], path: &Path) -> Result<AnswererConfig, ConversationError> {
+pub(crate) fn config_of(json: &[u8], path: &Path) -> Result<AnswererConfig, ConversationError> {
     serde_json::from_slice(json).map_err(|error| ConversationError::Config {
         path: path.to_owned(),
         why: error.to_string(),
@@ -65,7 +65,7 @@ pub(super) fn tower_of(
 const IMAGE_SIDE: &str = "backbone";
 
 /// Gates that are open half, in place of those of a file: zeros, before the sigmoid.
-fn half_gates(width: usize) -> Result<WeightsFile, ConversationError> {
+pub(crate) fn half_gates(width: usize) -> Result<WeightsFile, ConversationError> {
     let zeros = vec![0; width * size_of::<f32>()];
     let view = || TensorView::new(Dtype::F32, vec![width], &zeros);
     let made = view().and_then(|first| {

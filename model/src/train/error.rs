@@ -11,6 +11,15 @@ pub enum TrainError {
     /// The tokenizer could not be read or used.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// A loss or a gradient was no number. Nothing was changed by the step.
+    #[error("the {0} is not finite: lower the learning rate")]
+    NotFinite(&'static str),
+    /// An answerer cannot be tuned as it is.
+    #[error("this answerer cannot be tuned: {0}")]
+    Answerer(String),
+    /// A part of an answerer could not be read.
+    #[error(transparent)]
+    Conversation(#[from] Box<crate::conversation::ConversationError>),
     /// The model could not be put into its files' formats.
     #[error("cannot write the model: {0}")]
     Export(String),

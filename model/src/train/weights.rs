@@ -54,6 +54,13 @@ impl Weights {
         self.iter().filter(|(name, _)| self.is_open(name))
     }
 
+    /// The parameters that learn, and no others: the same ones, and not copies.
+    #[must_use]
+    pub fn only_open(&self) -> Self {
+        let vars = self.open().map(|(name, var)| (name.to_owned(), var.clone())).collect();
+        Self { vars, closed: Vec::new() }
+    }
+
     /// How many numbers they hold.
     pub fn count(&self) -> usize {
         self.vars.values().map(|var| var.elem_count()).sum()

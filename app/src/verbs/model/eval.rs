@@ -12,6 +12,8 @@ use footage_pipeline::{FileSource, identify};
 use footage_search::{Recognition, Retrieval};
 use serde_json::{Value, json};
 
+use super::qa;
+use crate::cli::Stated;
 use crate::compose::House;
 use crate::datasets::{Row, Source, Videos};
 use crate::outcome::Outcome;
@@ -25,6 +27,9 @@ use crate::verbs::index::stopped_by_signals;
 /// With classes: how often a class's name is the nearest, or among the nearest five. Each video, or
 /// each stretch of one, is one clip of frames spread over it, as published evaluations do. What is
 /// equally near counts as it would on average, in any order.
+///
+/// With questions: how often whoever `footage ask` would ask gives the right answer, word by word, and
+/// in the eyes of a judge where one is set.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -32,21 +37,36 @@ Examples:
   footage model eval --format msrvtt --data MSRVTT_JSFUSION_test.csv --videos MSRVTT/videos
   footage model eval --format ucf101 --data testlist01.txt --videos UCF-101 --keep kept
   footage --model clip-vit-b32 model eval --format didemo --data test_data.json --videos DiDeMo
+  footage model eval --format activitynet-qa --data test_q.json --videos ActivityNet --keep kept
+  footage model eval --format video-chatgpt --data benchmark --videos Test_Videos --keep kept \\
+    --answerer models/llava --judge https://api.example.com/v1 --judge-model gpt-4o-mini
 
-Exit code: 0 measured on all, 1 measured but some videos had to be left out (each has a line that says
+Exit code: 0 measured on all, 1 measured but something had to be left out (each has a line that says
 why, up to twenty), 2 it failed, 130 interrupted.")]
 pub(crate) struct Args {
     #[command(flatten)]
-    data: Source,
+    pub(super) data: Source,
     /// What is said of a class, with {} for its name
     #[arg(long, value_name = "TEXT", default_value = "{}")]
-    prompt: String,
-    /// Keep embeddings of videos in this folder, and use what is kept there
+    pub(super) prompt: String,
+    /// Keep embeddings, answers and verdicts in this folder, and use what is kept there
     #[arg(long, value_name = "DIR")]
-    keep: Option<PathBuf>,
+    pub(super) keep: Option<PathBuf>,
+    /// Who answers questions: `mini`, an endpoint's address or a folder [setting: ask.answerer]
+    #[arg(long, value_name = "URL|DIR")]
+    answerer: Option<String>,
+    /// Name of the model at the answerer's endpoint [setting: ask.model]
+    #[arg(long, value_name = "NAME")]
+    answerer_model: Option<String>,
+    /// Who judges answers: an endpoint's address [setting: judge.endpoint]
+    #[arg(long, value_name = "URL")]
+    judge: Option<String>,
+    /// Name of the model at the judge's endpoint [setting: judge.model]
+    #[arg(long, value_name = "NAME")]
+    judge_model: Option<String>,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Lines about what is left out: a data set with half of its videos gone has tens of thousands.
@@ -67,6 +87,13 @@ struct Gallery {
 }
 
 pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
+    if args.data.format.asks() {
+        return qa::run(args, house);
+    }
+    ensure!(
+        args.flags().is_empty(),
+        "--answerer and --judge are for data sets of questions: state one with --format"
+    );
     ensure!(args.prompt.contains("{}"), "--prompt must say where the name goes: {{}}");
     let (dataset, videos) = args.data.read()?;
     ensure!(
@@ -285,12 +312,24 @@ fn recognition(
 }
 
 impl Args {
+    pub(super) fn flags(&self) -> Vec<Stated> {
+        let stated = [
+            ("ask.answerer", &self.answerer, "--answerer"),
+            ("ask.model", &self.answerer_model, "--answerer-model"),
+            ("judge.endpoint", &self.judge, "--judge"),
+            ("judge.model", &self.judge_model, "--judge-model"),
+        ];
+        let stated =
+            stated.into_iter().filter_map(|(key, to, flag)| Some((key, to.clone()?, flag)));
+        stated.collect()
+    }
+
     fn print(&self, model: &Model, gallery: &Gallery, figures: &Value) -> Result<()> {
         let mut out = stdout().lock();
         if self.json {
             let mut described = json!({
                 "model": { "name": model.name(), "fingerprint": model.fingerprint() },
-                "data": masked(&self.data.data.display().to_string()),
+                "data": masked(&self.data.place().display().to_string()),
                 "videos": gallery.videos.len(),
                 "captions": gallery.captions.len(),
                 "left_out": gallery.left_out,

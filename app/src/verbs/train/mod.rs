@@ -1,8 +1,10 @@
-//! `footage model train`: pre-trains a model's branch on somebody's own footage.
+//! `footage model train`: pre-trains a model's branch on somebody's own footage, or tunes an answerer.
 
 mod features;
 mod plot;
 mod run;
+mod tune;
+mod tuned;
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,7 @@ use self::features::{Clips, Gathering};
 use self::run::Run;
 use super::index::stopped_by_signals;
 use crate::bundled;
+use crate::cli::Stated;
 use crate::compose::House;
 use crate::datasets::Source;
 use crate::outcome::Outcome;
@@ -32,15 +35,24 @@ use crate::terminal::tell;
 Examples:
   footage model train --data captions.csv --out models/mine
   footage --model models/mine index ~/Videos
+  footage model train --instructions questions.csv --rate 2e-4 --out answerers/mine
+  footage ask --answerer answerers/mine gate.mp4@0:10-0:20 \"who is it?\"
 
 A captions' CSV begins with `path,caption` or `path,caption,from,to`; times are seconds. OUT becomes a model's folder; OUT/training holds the checkpoint, the
 losses (CSV, and SVG to look at) and the kept features.
 
-Exit code: 0 trained on all, 1 trained but some captions had to be left out (each has a line that says
+Exit code: 0 trained on all, 1 trained but something had to be left out (each has a line that says
 why), 2 it failed, 130 interrupted.")]
 pub(crate) struct Args {
     #[command(flatten)]
     data: Source,
+    /// Tune an answerer on these questions and answers instead: Video-ChatGPT's or LLaVA's JSON, or CSV
+    /// `path,question,answer[,from,to]`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "format", "list", "labels"])]
+    instructions: Option<PathBuf>,
+    /// The answerer that is tuned: `mini` or a folder [setting: ask.answerer]
+    #[arg(long, value_name = "mini|DIR", requires = "instructions")]
+    answerer: Option<String>,
     /// Folder for the trained model; a training that is in it is gone on with
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -59,21 +71,23 @@ pub(crate) struct Args {
     /// Begin with a new branch of this many layers, though the model may have one
     #[arg(long, value_name = "K")]
     new_branch: Option<usize>,
-    /// Times that each clip is learned from
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    epochs: usize,
+    /// Times that each clip is learned from [default: 10; 3 with --instructions]
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
     /// Steps in all, instead of --epochs
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// Clips that are told from each other
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    batch: usize,
+    /// Clips that are told from each other, or learned from in one step [default: 32; 8 with
+    /// --instructions]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
     /// Batches for one step
     #[arg(long, value_name = "N", default_value_t = 1)]
     accumulate: usize,
     /// Highest learning rate: of temporal layers and gates; the rest of the branch has a tenth
-    #[arg(long, value_name = "X", default_value_t = 2e-4)]
-    rate: f32,
+    /// [default: 2e-4; with --instructions 2e-5, for all]
+    #[arg(long, value_name = "X")]
+    rate: Option<f32>,
     /// Steps until it is reached; a twentieth of all where it is not stated
     #[arg(long, value_name = "N")]
     warmup: Option<usize>,
@@ -118,7 +132,15 @@ impl Files {
     }
 }
 
+/// The published pre-training's, where no others are stated.
+const EPOCHS: usize = 10;
+const BATCH: usize = 32;
+const RATE: f32 = 2e-4;
+
 pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
+    if let Some(instructions) = &args.instructions {
+        return tune::run(args, instructions, house);
+    }
     let recipe = args.checked()?;
     let folder = args.out.join("training");
     run::may_write(&args.out, &folder)?;
@@ -189,21 +211,49 @@ impl Args {
             ensure!(sane && vtc + mbta + mbca > 0.0, "--weights are 0 or more, not all 0");
             recipe.weights = footage_model::train::pretrain::LossWeights { vtc, mbta, mbca };
         }
-        ensure!(self.batch >= 2, "--batch is {}: two clips are the least", self.batch);
+        let batch = self.batch.unwrap_or(BATCH);
+        ensure!(batch >= 2, "--batch is {batch}: two clips are the least");
         ensure!((1..=10_000).contains(&self.accumulate), "--accumulate is 1 to 10000");
-        ensure!(self.save_every >= 1, "--save-every is at least 1");
-        ensure!(self.steps.unwrap_or(self.epochs) >= 1, "there is no step to take");
-        ensure!(self.rate.is_finite() && self.rate > 0.0, "--rate is {}", self.rate);
+        self.check_course()?;
         Ok(recipe)
     }
 
+    /// What holds for any training.
+    fn check_course(&self) -> Result<()> {
+        ensure!(self.save_every >= 1, "--save-every is at least 1");
+        ensure!(self.steps.or(self.epochs) != Some(0), "there is no step to take");
+        let rate = self.rate.unwrap_or(RATE);
+        ensure!(rate.is_finite() && rate > 0.0, "--rate is {rate}");
+        Ok(())
+    }
+
+    /// What is of no meaning to an answerer is not stated for one.
+    fn check_tuning(&self) -> Result<()> {
+        ensure!(self.batch != Some(0), "--batch is 0: one clip is the least");
+        let is_pretraining = self.weights.is_some()
+            || self.new_branch.is_some()
+            || self.accumulate != 1
+            || self.recipe != "paper";
+        ensure!(
+            !is_pretraining,
+            "--recipe, --weights, --new-branch and --accumulate are for pre-training, not for \
+             --instructions"
+        );
+        self.check_course()
+    }
+
+    pub(crate) fn flags(&self) -> Vec<Stated> {
+        let answerer = self.answerer.clone().map(|to| ("ask.answerer", to, "--answerer"));
+        answerer.into_iter().collect()
+    }
+
     fn course(&self, clips: usize, frames: usize) -> Course {
-        let batch = self.batch.min(clips);
+        let batch = self.batch.unwrap_or(BATCH).min(clips);
+        let epochs = self.epochs.unwrap_or(EPOCHS);
         let per_epoch = (clips / batch).max(1);
-        let steps =
-            self.steps.unwrap_or_else(|| (self.epochs * per_epoch).div_ceil(self.accumulate));
+        let steps = self.steps.unwrap_or_else(|| (epochs * per_epoch).div_ceil(self.accumulate));
         let warmup = self.warmup.unwrap_or(steps / 20).min(steps);
-        let schedule = Schedule { peak: self.rate, warmup, steps };
+        let schedule = Schedule { peak: self.rate.unwrap_or(RATE), warmup, steps };
         Course { seed: self.seed, frames, batch, accumulate: self.accumulate, schedule }
     }
 }

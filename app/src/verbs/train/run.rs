@@ -14,9 +14,9 @@ use super::{plot, read_json};
 use crate::terminal::{escaped, tell};
 
 const SETTINGS: &str = "settings.json";
-const CHECKPOINT: &str = "checkpoint.safetensors";
-const LOSSES: &str = "losses.csv";
-const PLOT: &str = "losses.svg";
+pub(super) const CHECKPOINT: &str = "checkpoint.safetensors";
+pub(super) const LOSSES: &str = "losses.csv";
+pub(super) const PLOT: &str = "losses.svg";
 
 /// Everything that a run needs.
 pub(super) struct Run<'a> {
@@ -45,6 +45,43 @@ pub(super) fn may_write(out: &Path, folder: &Path) -> Result<()> {
         out.display()
     );
     Ok(())
+}
+
+/// Refuses to go on with a training that began with other settings.
+pub(super) fn same_settings(folder: &Path, settings: &Value) -> Result<()> {
+    let path = folder.join(SETTINGS);
+    if !fs_err::exists(&path)? {
+        return Ok(());
+    }
+    let before = read_json(&path)?;
+    // Through text, as those were: a number may change its last bit on the way.
+    let settings: Value = serde_json::from_str(&settings.to_string())?;
+    if let (Some(before), Some(now)) = (before.as_object(), settings.as_object()) {
+        let differs =
+            |(key, value): (&String, &Value)| (before.get(key) != Some(value)).then(|| key.clone());
+        let other: Vec<String> = now.iter().filter_map(differs).collect();
+        ensure!(
+            other.is_empty(),
+            "the training in {} began with other settings ({}): choose a new folder for --out, or \
+             state the same",
+            folder.display(),
+            other.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// Says what a training that begins follows from.
+pub(super) fn write_settings(folder: &Path, settings: &Value) -> Result<()> {
+    fs_err::create_dir_all(folder)?;
+    Ok(fs_err::write(folder.join(SETTINGS), serde_json::to_string_pretty(settings)? + "\n")?)
+}
+
+/// Replaces a file whole.
+pub(super) fn put(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let partial = folder.join(format!("{name}.partial"));
+    fs_err::write(&partial, text)?;
+    Ok(fs_err::rename(&partial, folder.join(name))?)
 }
 
 impl Run<'_> {
@@ -90,28 +127,10 @@ impl Run<'_> {
         optimiser: &mut Optimiser,
     ) -> Result<(usize, Vec<StepLosses>)> {
         let at = |name: &str| self.folder.join(name);
-        let (path, checkpoint) = (at(SETTINGS), at(CHECKPOINT));
-        if fs_err::exists(&path)? {
-            let before = read_json(&path)?;
-            // Through text, as those were: a number may change its last bit on the way.
-            let settings: Value = serde_json::from_str(&settings.to_string())?;
-            if let (Some(before), Some(now)) = (before.as_object(), settings.as_object()) {
-                let differs = |(key, value): (&String, &Value)| {
-                    (before.get(key) != Some(value)).then(|| key.clone())
-                };
-                let other: Vec<String> = now.iter().filter_map(differs).collect();
-                ensure!(
-                    other.is_empty(),
-                    "the training in {} began with other settings ({}): choose a new folder for \
-                     --out, or state the same",
-                    self.folder.display(),
-                    other.join(", ")
-                );
-            }
-        }
+        let checkpoint = at(CHECKPOINT);
+        same_settings(&self.folder, settings)?;
         if !fs_err::exists(&checkpoint)? {
-            fs_err::create_dir_all(&self.folder)?;
-            fs_err::write(&path, serde_json::to_string_pretty(settings)? + "\n")?;
+            write_settings(&self.folder, settings)?;
             return Ok((0, Vec::new()));
         }
         train::check(&checkpoint, &self.training.weights)?;
@@ -122,18 +141,20 @@ impl Run<'_> {
 
     /// Losses and their plot first: with a checkpoint, the losses of all its steps are there.
     fn save(&self, optimiser: &Optimiser, done: usize, losses: &[StepLosses]) -> Result<()> {
-        let put = |name: &str, text: String| -> Result<()> {
-            let partial = self.folder.join(format!("{name}.partial"));
-            fs_err::write(&partial, text)?;
-            Ok(fs_err::rename(&partial, self.folder.join(name))?)
-        };
         let mut csv = vec!["step,total,vtc,mbta,mbca,gradient".to_owned()];
         for (step, l) in losses.iter().enumerate() {
             let line = [l.total, l.vtc, l.mbta, l.mbca, l.gradient].map(|v| v.to_string());
             csv.push(format!("{step},{}", line.join(",")));
         }
-        put(LOSSES, csv.join("\n") + "\n")?;
-        put(PLOT, plot::svg(losses))?;
+        put(&self.folder, LOSSES, &(csv.join("\n") + "\n"))?;
+        let of = |pick: fn(&StepLosses) -> f32| -> Vec<f32> { losses.iter().map(pick).collect() };
+        let panels = [
+            ("total", of(|l| l.total)),
+            ("VTC: video and text", of(|l| l.vtc)),
+            ("MBTA: branch tokens and CLIP's", of(|l| l.mbta)),
+            ("MBCA: branch tokens and text", of(|l| l.mbca)),
+        ];
+        put(&self.folder, PLOT, &plot::svg(&panels))?;
         let path = self.folder.join(CHECKPOINT);
         train::save(&path, &self.training.weights, optimiser, done)
             .with_context(|| format!("cannot write {}", path.display()))

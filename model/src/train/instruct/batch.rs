@@ -9,7 +9,9 @@ use crate::train::ops::Passage;
 /// A question with its answer, as ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// Prompt and answer, with the answer's end.
+    /// What stands before the clip.
+    pub(super) before: Vec<u32>,
+    /// What stands behind it, and the answer, with the answer's end.
     pub(super) ids: Vec<u32>,
     /// Where the answer begins.
     pub(super) answer: usize,
@@ -18,7 +20,6 @@ pub(super) struct Asked {
 /// What stands around each clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
-    begin: Option<u32>,
     start: u32,
     end: u32,
 }
@@ -29,8 +30,7 @@ fn refused(error: &ConversationError) -> TrainError {
 
 impl Frame {
     /// # Errors
-    /// Where the tokenizer lacks a marker that training cannot do without, or where something else
-    /// than a beginning stands before a clip.
+    /// Where the tokenizer lacks a marker that training cannot do without.
     pub(super) fn of(script: &Script) -> Result<Self, TrainError> {
         let marker = |marker: &str| {
             script
@@ -38,13 +38,7 @@ impl Frame {
                 .ok_or_else(|| TrainError::Tokenizer(format!("it has no token `{marker}`")))
         };
         marker(STOP)?;
-        let nothing = [Turn { question: String::new(), answer: None }];
-        let (before, _) = script.around_clip(&nothing).map_err(|error| refused(&error))?;
-        if before.len() > 1 {
-            let why = "here a clip comes first, and its questions after it".to_owned();
-            return Err(TrainError::Tokenizer(why));
-        }
-        Ok(Self { begin: before.first().copied(), start: marker(START)?, end: marker(END)? })
+        Ok(Self { start: marker(START)?, end: marker(END)? })
     }
 
     /// A question as ids.
@@ -53,11 +47,16 @@ impl Frame {
         question: &str,
         answer: &str,
     ) -> Result<Asked, TrainError> {
-        let turn = [Turn { question: question.to_owned(), answer: None }];
-        let (_, mut ids) = script.around_clip(&turn).map_err(|error| refused(&error))?;
+        let turn = Turn { question: question.to_owned(), answer: None };
+        Self::said(script, &[turn], answer)
+    }
+
+    /// The last question of a conversation as ids, behind what was said before it.
+    pub(super) fn said(script: &Script, turns: &[Turn], answer: &str) -> Result<Asked, TrainError> {
+        let (before, mut ids) = script.around_clip(turns).map_err(|error| refused(&error))?;
         let at = ids.len();
         ids.extend(script.answer(answer).map_err(|error| refused(&error))?);
-        Ok(Asked { ids, answer: at })
+        Ok(Asked { before, ids, answer: at })
     }
 }
 
@@ -84,24 +83,27 @@ impl Batch {
         };
         let mut passages = Vec::with_capacity(clips.len());
         for (clip, questions) in clips.iter().enumerate() {
-            let first = batch.rows.len();
-            batch.rows.extend(frame.begin);
-            batch.rows.push(frame.start);
-            let own = words + clip * tokens;
-            batch.rows.extend((own..own + tokens).map(|row| row as u32));
-            batch.rows.push(frame.end);
-            let shared = batch.rows.len() - first;
-            // The last word of an answer is followed by nothing.
-            passages.push(Passage {
-                shared,
-                own: questions.iter().map(|asked| asked.ids.len() - 1).collect(),
-            });
-            for asked in questions {
-                let at = batch.rows.len();
-                batch.rows.extend(&asked.ids[..asked.ids.len() - 1]);
-                let answer = asked.ids.iter().enumerate().skip(asked.answer);
-                batch.answers.extend(answer.map(|(k, &word)| ((at + k - 1) as u32, word)));
-                batch.lengths.push(asked.ids.len() - asked.answer);
+            // Questions before which the same stands read the clip once, all together.
+            for questions in questions.chunk_by(|one, other| one.before == other.before) {
+                let first = batch.rows.len();
+                batch.rows.extend(questions.iter().take(1).flat_map(|asked| &asked.before));
+                batch.rows.push(frame.start);
+                let own = words + clip * tokens;
+                batch.rows.extend((own..own + tokens).map(|row| row as u32));
+                batch.rows.push(frame.end);
+                let shared = batch.rows.len() - first;
+                // The last word of an answer is followed by nothing.
+                passages.push(Passage {
+                    shared,
+                    own: questions.iter().map(|asked| asked.ids.len() - 1).collect(),
+                });
+                for asked in questions {
+                    let at = batch.rows.len();
+                    batch.rows.extend(&asked.ids[..asked.ids.len() - 1]);
+                    let answer = asked.ids.iter().enumerate().skip(asked.answer);
+                    batch.answers.extend(answer.map(|(k, &word)| ((at + k - 1) as u32, word)));
+                    batch.lengths.push(asked.ids.len() - asked.answer);
+                }
             }
         }
         batch.passages = Arc::new(passages);

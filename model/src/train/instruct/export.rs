@@ -38,16 +38,7 @@ impl Pupil {
         let language = folder.join(LANGUAGE);
         fs_err::create_dir_all(&language)?;
         self.write(&language.join("model.safetensors"), |name| name.starts_with("model."))?;
-        self.write(&folder.join(PROJECTOR_FILE), |name| name.starts_with(PROJECTOR))?;
-        if sheet.has_adapter {
-            let last = self.network.architecture.branch.map_or(0, |branch| branch.layers) - 1;
-            let unread = [format!("_T_layers.{last}."), format!("_S_layers.{last}.")];
-            self.write(&folder.join(ADAPTER_FILE), |name| {
-                let is_branch =
-                    name.starts_with("backbone.btadapter_") || name == "backbone.balance2";
-                is_branch && !unread.iter().any(|part| name.contains(part.as_str()))
-            })?;
-        }
+        self.export_seeing(sheet, folder)?;
         fs_err::write(folder.join("tokenizer.json"), &self.tokenizer)?;
         let LlamaConfig { width, layers, heads, kv_heads, mlp, vocab, context, .. } = self.language;
         let config = json!({
@@ -58,9 +49,51 @@ impl Pupil {
             "max_position_embeddings": context, "tie_word_embeddings": true,
         });
         fs_err::write(language.join("config.json"), format!("{config:#}\n"))?;
+        self.export_sheet(sheet, LANGUAGE, "tokenizer.json", folder)
+    }
+
+    /// The same where the language model and its tokenizer lie somewhere else, and stay there.
+    pub(super) fn export_beside(
+        &self,
+        sheet: AnswererSheet<'_>,
+        language: &Path,
+        tokenizer: &Path,
+        folder: &Path,
+    ) -> Result<(), TrainError> {
+        let text = |path: &Path| {
+            let text = path.to_str().map(str::to_owned);
+            text.ok_or_else(|| TrainError::Export(format!("{} is not UTF-8", path.display())))
+        };
+        fs_err::create_dir_all(folder)?;
+        self.export_seeing(sheet, folder)?;
+        self.export_sheet(sheet, &text(language)?, &text(tokenizer)?, folder)
+    }
+
+    /// Projector and, where it was tuned, branch.
+    fn export_seeing(&self, sheet: AnswererSheet<'_>, folder: &Path) -> Result<(), TrainError> {
+        self.write(&folder.join(PROJECTOR_FILE), |name| name.starts_with(PROJECTOR))?;
+        if sheet.has_adapter {
+            let last = self.network.architecture.branch.map_or(0, |branch| branch.layers) - 1;
+            let unread = [format!("_T_layers.{last}."), format!("_S_layers.{last}.")];
+            self.write(&folder.join(ADAPTER_FILE), |name| {
+                let is_branch =
+                    name.starts_with("backbone.btadapter_") || name == "backbone.balance2";
+                is_branch && !unread.iter().any(|part| name.contains(part.as_str()))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn export_sheet(
+        &self,
+        sheet: AnswererSheet<'_>,
+        language: &str,
+        tokenizer: &str,
+        folder: &Path,
+    ) -> Result<(), TrainError> {
         let mut answerer = json!({
             "name": sheet.name, "vision": sheet.vision, "projector": PROJECTOR_FILE,
-            "language": LANGUAGE, "tokenizer": "tokenizer.json", "template": self.template,
+            "language": language, "tokenizer": tokenizer, "template": self.template,
             "frames": sheet.frames,
         });
         if sheet.has_adapter {

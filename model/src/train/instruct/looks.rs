@@ -46,6 +46,10 @@ pub struct Look {
 }
 
 impl Look {
+    pub(super) fn of(frames: usize, states: Vec<f16>, asked: Vec<Asked>) -> Self {
+        Self { frames, states, tokens: Vec::new(), asked }
+    }
+
     /// How many questions there are about it.
     pub fn questions(&self) -> usize {
         self.asked.len()

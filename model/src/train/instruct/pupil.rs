@@ -1,5 +1,7 @@
 //! The model that learns to answer.
 
+use std::collections::HashMap;
+
 use candle_core::{D, Device, Result as Candle, Tensor};
 use rand_chacha::ChaCha8Rng;
 
@@ -27,6 +29,8 @@ pub struct Pupil {
     pub(super) template: Template,
     pub(super) tokenizer: String,
     frame: Frame,
+    /// Whether words are told by a head of its own, and not by the table of words.
+    has_head: bool,
 }
 
 impl std::fmt::Debug for Pupil {
@@ -42,6 +46,7 @@ fn layer(at: usize, part: &str) -> String {
 
 const WORDS: &str = "model.embed_tokens.weight";
 const NORM: &str = "model.norm.weight";
+const HEAD: &str = "lm_head.weight";
 pub(super) const PROJECTOR: &str = "mm_projector";
 
 impl Pupil {
@@ -90,7 +95,61 @@ impl Pupil {
         w.normal(format!("{PROJECTOR}.weight"), &[d, seen], spread, rng)?;
         w.fill(format!("{PROJECTOR}.bias"), &[d], 0.0)?;
         let tokenizer = tokenizer.to_owned();
-        Ok(Self { network, language, script, template, tokenizer, frame })
+        Ok(Self { network, language, script, template, tokenizer, frame, has_head: false })
+    }
+
+    /// A tower with its branch beside a projector and a language model that are there: all of their
+    /// parameters are among the network's, under the names of Hugging Face.
+    ///
+    /// # Errors
+    /// Where one is missing or has another shape, or the tokenizer cannot be used.
+    pub(super) fn of(
+        network: Network,
+        language: LlamaConfig,
+        tokenizer: &str,
+        template: Template,
+    ) -> Result<Self, TrainError> {
+        let LlamaConfig { width: d, mlp, layers, heads, kv_heads, vocab, .. } = language;
+        if kv_heads != heads {
+            let why = "only language models with as many heads of keys as of queries can be tuned";
+            return Err(TrainError::Answerer(why.to_owned()));
+        }
+        let script =
+            Script::new(tokenizer.as_bytes(), template, vocab).map_err(TrainError::Tokenizer)?;
+        let frame = Frame::of(&script)?;
+        let shapes: HashMap<&str, &[usize]> =
+            network.weights.iter().map(|(name, var)| (name, var.dims())).collect();
+        let seen = network.architecture.vision.width;
+        let mut needed = vec![
+            (WORDS.to_owned(), vec![vocab, d]),
+            (NORM.to_owned(), vec![d]),
+            (format!("{PROJECTOR}.weight"), vec![d, seen]),
+            (format!("{PROJECTOR}.bias"), vec![d]),
+        ];
+        for at in 0..layers {
+            for part in ["q_proj", "k_proj", "v_proj", "o_proj"] {
+                needed.push((layer(at, &format!("self_attn.{part}")), vec![d, d]));
+            }
+            needed.push((layer(at, "mlp.gate_proj"), vec![mlp, d]));
+            needed.push((layer(at, "mlp.up_proj"), vec![mlp, d]));
+            needed.push((layer(at, "mlp.down_proj"), vec![d, mlp]));
+            needed.push((layer(at, "input_layernorm"), vec![d]));
+            needed.push((layer(at, "post_attention_layernorm"), vec![d]));
+        }
+        let has_head = shapes.contains_key(HEAD);
+        if has_head {
+            needed.push((HEAD.to_owned(), vec![vocab, d]));
+        }
+        for (name, shape) in needed {
+            if shapes.get(name.as_str()) != Some(&shape.as_slice()) {
+                let found = shapes.get(name.as_str());
+                let why = format!("`{name}` is {found:?} where {shape:?} is needed");
+                return Err(TrainError::Answerer(why));
+            }
+        }
+        drop(shapes);
+        let tokenizer = tokenizer.to_owned();
+        Ok(Self { network, language, script, template, tokenizer, frame, has_head })
     }
 
     /// Says what learns; the tower never does.
@@ -104,7 +163,7 @@ impl Pupil {
             closed.push("backbone");
         }
         if !open.language {
-            closed.push("model.");
+            closed.extend(["model.", HEAD]);
         }
         self.network.weights.close(&closed);
     }
@@ -151,7 +210,8 @@ impl Pupil {
         let x = ops::rows(&x, &index(asked)?)?;
         let x = ops::rms_norm(&x, &w.get(NORM)?, self.language.norm_eps)?;
         let none = Tensor::zeros(self.language.vocab, candle_core::DType::F32, &Device::Cpu)?;
-        ops::linear(&x, &words, &none, w.is_open(WORDS))
+        let head = if self.has_head { w.get(HEAD)? } else { words };
+        ops::linear(&x, &head, &none, w.is_open(WORDS))
     }
 
     pub(super) fn batch(&self, tokens: usize, clips: &[Vec<&Asked>]) -> Result<Batch, TrainError> {
@@ -193,10 +253,17 @@ impl Pupil {
         let loss = ops::cross_entropy(&self.scores(&tokens, &batch)?, targets)?;
         let value = loss.to_scalar::<f32>()?;
         if !value.is_finite() {
-            let why = "the loss is not finite: lower the learning rate".to_owned();
-            return Err(candle_core::Error::Msg(why).into());
+            return Err(TrainError::NotFinite("loss"));
         }
-        optimiser.step(&self.network.weights, &loss.backward()?, rate)?;
+        let grads = loss.backward()?;
+        for (_, var) in self.network.weights.open() {
+            if let Some(grad) = grads.get(var)
+                && !grad.sqr()?.sum_all()?.to_scalar::<f32>()?.is_finite()
+            {
+                return Err(TrainError::NotFinite("gradient"));
+            }
+        }
+        optimiser.step(&self.network.weights, &grads, rate)?;
         Ok(value)
     }
 

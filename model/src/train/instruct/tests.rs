@@ -209,3 +209,99 @@ fn without_the_language_model_only_projector_and_branch_learn() {
     let second = pupil.step(&mut optimiser, &clips, Pooling::Adapter, 1e-3).unwrap();
     assert!(second < first && largest_difference(&words(), &before) == 0.0, "{first} {second}");
 }
+
+/// The bundled answerer's files.
+fn bundled() -> Vec<Vec<u8>> {
+    let names = [
+        "answerer/answerer.json",
+        "model.json",
+        "model.safetensors",
+        "answerer/adapter.safetensors",
+        "answerer/projector.safetensors",
+        "answerer/language/config.json",
+        "answerer/language/model.safetensors",
+        "answerer/tokenizer.json",
+    ];
+    names.iter().map(|name| fs_err::read(mini().join(name)).unwrap()).collect()
+}
+
+fn files(of: &[Vec<u8>]) -> crate::conversation::AnswererFiles<'_> {
+    crate::conversation::AnswererFiles {
+        config: &of[0],
+        vision: [&of[1], &of[2]],
+        adapter: Some(&of[3]),
+        projector: &of[4],
+        language: [&of[5], &of[6]],
+        tokenizer: &of[7],
+    }
+}
+
+#[test]
+fn an_answerer_that_is_taken_up_reads_as_it_answers_and_only_branch_and_projector_change() {
+    let bytes = bundled();
+    let answerer = Answerer::from_bytes(files(&bytes), &Device::Cpu).unwrap();
+    let tuning = Tuning::from_bytes(files(&bytes)).unwrap();
+    let likeliest = Sampling { temperature: 0.0, max_tokens: 12, ..Sampling::default() };
+    let frames = |step: i32| -> Vec<RgbFrame> {
+        film(step).into_iter().map(|rgb| RgbFrame::try_new(64, 64, rgb).unwrap()).collect()
+    };
+    let said = |step: i32, question: &str| {
+        let sight = answerer.look(&frames(step)).unwrap();
+        let turns = [Turn { question: question.to_owned(), answer: None }];
+        answerer.answer(&sight, &turns, &likeliest, |_| true).unwrap().text
+    };
+    // What it says now is what it is asked to say: word by word it is the likeliest.
+    let questions = ["which way does it go?", "what is there?", "does it move?", "is there a dog?"];
+    let looks: Vec<Look> = LESSONS
+        .iter()
+        .map(|(step, _)| {
+            let lessons =
+                questions.map(|question| vec![(question.to_owned(), said(*step, question))]);
+            let states = tuning.features(&frames(*step)).unwrap();
+            tuning.look(8, states, &lessons).unwrap()
+        })
+        .collect();
+    let all: Vec<&Look> = looks.iter().collect();
+    let right = tuning.pupil.examine(&all, Pooling::Adapter).unwrap();
+    assert!(right.iter().flatten().all(|is_right| *is_right), "{right:?}");
+
+    let open = tuning.pupil.network.weights.only_open();
+    assert!(open.iter().all(|(name, _)| name.contains("btadapter")
+        || name.contains("mm_projector")
+        || name == "backbone.balance2"));
+    let taught = [vec![("what is there?".to_owned(), "to the left".to_owned())]];
+    let clip = tuning.look(8, tuning.features(&frames(5)).unwrap(), &taught).unwrap();
+    let mut optimiser = Optimiser::new(AdamW { decay: 0.0, ..AdamW::default() });
+    let step = |optimiser: &mut Optimiser| {
+        tuning.pupil.step(optimiser, &[(&clip, vec![0])], Pooling::Adapter, 1e-3).unwrap()
+    };
+    let first = step(&mut optimiser);
+    let mut last = first;
+    for _ in 0..15 {
+        last = step(&mut optimiser);
+    }
+    assert!(last < 0.5 * first, "{first} {last}");
+}
+
+#[test]
+fn a_question_before_the_clip_is_learned_as_it_is_asked() {
+    let mut pupil = pupil();
+    pupil.template = Template::VicunaV11;
+    let script = crate::conversation::Script::new(
+        pupil.tokenizer.as_bytes(),
+        Template::VicunaV11,
+        pupil.language.vocab,
+    );
+    pupil.script = script.unwrap();
+    pupil.language.context = 512;
+    let look = &looks(&pupil)[0];
+    assert!(look.asked[0].before.len() > 1 && look.asked[0].before != look.asked[1].before);
+    let tokens = pupil.read_clips(&[look], Pooling::Adapter).unwrap();
+    let scores = |which: &[usize]| {
+        let asked = which.iter().map(|at| &look.asked[*at]).collect();
+        let batch = pupil.batch(tokens.dim(1).unwrap(), &[asked]).unwrap();
+        pupil.scores(&tokens, &batch).unwrap()
+    };
+    let alone = Tensor::cat(&[scores(&[0]), scores(&[1])], 0).unwrap();
+    assert!(largest_difference(&alone, &scores(&[0, 1])) < 1e-4);
+}
