@@ -244,7 +244,26 @@ impl Block {
 
     /// `M S D -> M S D`.
     pub fn forward(&self, xs: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let xs = (xs + self.self_attn.forward(&self.layer_norm1.forward(xs)?, mask)?)?;
+        self.forward_with(xs, mask, Ok)
+    }
+
+    /// The same without a mask; `drop_path` is applied to the output of the attention.
+    pub(crate) fn forward_dropping(
+        &self,
+        xs: &Tensor,
+        drop_path: impl Fn(Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        self.forward_with(xs, None, drop_path)
+    }
+
+    fn forward_with(
+        &self,
+        xs: &Tensor,
+        mask: Option<&Tensor>,
+        drop_path: impl Fn(Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let mixed = self.self_attn.forward(&self.layer_norm1.forward(xs)?, mask)?;
+        let xs = (xs + drop_path(mixed)?)?;
         &xs + self.mlp.forward(&self.layer_norm2.forward(&xs)?)?
     }
 }

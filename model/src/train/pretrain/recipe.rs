@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::mask::MaskOrder;
+use crate::system::System;
 use crate::train::AdamW;
 
 /// How the branch's tokens are compared with CLIP's.
@@ -71,6 +72,17 @@ impl Recipe {
             released_optimiser: true,
             ..Self::paper()
         }
+    }
+
+    /// What is left of it for another system: without a branch there is nothing to mask or to compare
+    /// with CLIP, and the contrast of video and text is all that teaches.
+    #[must_use]
+    pub fn for_system(self, system: System) -> Self {
+        if system.has_branch() {
+            return self;
+        }
+        let weights = LossWeights { mbta: 0.0, mbca: 0.0, ..self.weights };
+        Self { masked: 0.0, weights, ..self }
     }
 
     /// The optimiser's settings, with the released configuration's decay and clipping.

@@ -1,0 +1,72 @@
+//! Tables of means and spreads.
+
+use std::fmt::Write as _;
+
+use crate::cell::{Cell, Figures};
+use crate::{Size, Table};
+
+/// A row: what is trained, and its figures, one for each seed.
+pub(crate) struct Row {
+    name: String,
+    pub(crate) cell: Cell,
+    pub(crate) figures: Vec<Figures>,
+}
+
+impl Row {
+    pub(crate) fn new(name: &str, cell: Cell) -> Self {
+        Self { name: name.to_owned(), cell, figures: Vec::new() }
+    }
+}
+
+type Column = (&'static str, fn(&Figures) -> f64);
+
+const RECALL_1: Column = ("R@1", |f| 100.0 * f.recall_1);
+const RECALL_5: Column = ("R@5", |f| 100.0 * f.recall_5);
+const DIRECTION: Column = ("direction", |f| 100.0 * f.direction);
+const ORDER: Column = ("order", |f| 100.0 * f.order);
+const NEGATION: Column = ("negation", |f| 100.0 * f.negation);
+const SECONDS: Column = ("processor seconds", |f| f.seconds);
+const VTC: Column = ("VTC at the end", |f| f.vtc);
+
+fn columns(table: Table) -> &'static [Column] {
+    match table {
+        Table::Structure | Table::Masking => &[RECALL_1, RECALL_5, DIRECTION, SECONDS, VTC],
+        Table::Objectives | Table::Layers => &[RECALL_1, RECALL_5, DIRECTION, SECONDS],
+        Table::Probes => &[DIRECTION, ORDER, NEGATION],
+    }
+}
+
+/// Mean and standard deviation over the seeds, and how many there are.
+pub(crate) fn markdown(table: Table, rows: &[Row], size: &Size) -> String {
+    let mut text = String::from("| |");
+    let mut rule = String::from("\n|---|");
+    for (name, _) in columns(table) {
+        let _ = write!(text, " {name} |");
+        rule.push_str("---|");
+    }
+    text = text + " seeds |" + &rule + "---|\n";
+    for row in rows {
+        let _ = write!(text, "| {} |", row.name);
+        for (_, column) in columns(table) {
+            let values: Vec<f64> = row.figures.iter().map(column).collect();
+            let _ = write!(text, " {} |", spread(&values));
+        }
+        let _ = writeln!(text, " {} |", row.figures.len());
+    }
+    let Size { steps, batch, clips, rate, gallery, twins } = size;
+    let _ = writeln!(
+        text,
+        "\n{steps} steps of {batch} out of {clips} clips, peak rate {rate:e}; {gallery} clips in the \
+         gallery, {twins} pairs of twins of each kind."
+    );
+    text
+}
+
+fn spread(values: &[f64]) -> String {
+    let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+    if values.len() < 2 {
+        return format!("{mean:.1}");
+    }
+    let square = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    format!("{mean:.1} ± {:.1}", (square / (values.len() - 1) as f64).sqrt())
+}
