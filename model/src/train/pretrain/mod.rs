@@ -35,7 +35,7 @@ use safetensors::Dtype;
 pub use self::course::{Course, Features, PretrainError, StepLosses};
 pub use self::losses::PretrainLosses;
 pub use self::mask::{Mask, MaskOrder};
-pub use self::recipe::{LossWeights, RATES, Recipe, TokenLoss};
+pub use self::recipe::{LossWeights, RATES, Recipe, TokenLoss, UNBRANCHED_RATES};
 use super::TrainError;
 use super::Weights;
 use super::export::write_model;

@@ -100,3 +100,7 @@ impl Recipe {
 /// gates begin from nothing and learn ten times as fast as copies of CLIP (BT-ADAPTER.md 7).
 pub const RATES: [(&str, f32); 4] =
     [("btadapter_T_layers", 1.0), ("balance", 1.0), ("btadapter", 0.1), ("extra_proj", 0.1)];
+
+/// The same where there is no branch: there, the table of times begins from nothing, too.
+pub const UNBRANCHED_RATES: [(&str, f32); 3] =
+    [("btadapter_T_layers", 1.0), ("btadapter_time_embed", 1.0), ("btadapter", 0.1)];
