@@ -160,6 +160,12 @@ impl Attention {
     /// `M S D -> M S D`; `mask [S, S]` is added to the scores.
     pub fn forward(&self, xs: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         let (m, s, d) = xs.dims3()?;
+        if self.ops == Ops::Learning && mask.is_none() && xs.device().is_cpu() {
+            let parts = [&self.q_proj, &self.k_proj, &self.v_proj].map(|part| part.forward(xs));
+            let [q, k, v] = parts;
+            let qkv = Tensor::cat(&[q?, k?, v?], 2)?; // M S (3 D)
+            return self.out_proj.forward(&crate::train::attention(&qkv, self.heads, false)?);
+        }
         let split = |xs: Tensor| {
             xs.reshape((m, s, self.heads, d / self.heads))?.transpose(1, 2)?.contiguous() // M H S D/H
         };

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! There is one definition of the forward pass, on candle's tensors ([`clip_vision`], [`clip_text`],
-//! [`bt_adapter`], [`unbranched`]), which can be differentiated when built with [`Ops::Composed`]. On the CPU, [`cpu`]
+//! [`bt_adapter`], [`unbranched`]), which can be differentiated unless built with [`Ops::Fused`]. On the CPU, [`cpu`]
 //! computes the same several times as fast.
 
 pub mod bt_adapter;

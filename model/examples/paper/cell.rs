@@ -14,7 +14,7 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use crate::Size;
-use crate::material::{Clip, FRAMES, Material, Twins};
+use crate::material::{Clip, Material, Twins};
 
 /// Which losses beside VTC teach.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -208,9 +208,9 @@ impl Study {
         ensure!(first > 0, "the states before the first block are not kept");
         let cut = Cut { state: training.frame_len() / states, kept, first, last };
         let lessons = Lessons { clips: &material.training, cut };
-        let Size { steps, batch, rate, .. } = self.size;
+        let Size { steps, batch, frames, rate, .. } = self.size;
         let schedule = Schedule { peak: rate, warmup: steps / 20, steps };
-        let course = Course { seed: cell.seed, frames: FRAMES, batch, accumulate: 1, schedule };
+        let course = Course { seed: cell.seed, frames, batch, accumulate: 1, schedule };
         let mut optimiser = course.optimiser(&training);
         let began = processor_seconds()?;
         let steps = if cell.system.learns() { steps } else { 0 };

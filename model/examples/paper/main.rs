@@ -23,11 +23,12 @@ use footage_model::System;
 use crate::cell::{Cell, Objectives};
 use crate::tables::Row;
 
-/// Trains the cells of a table, as far as they are not kept yet, and prints it.
+/// Trains the cells of tables, as far as they are not kept yet, and prints them.
 #[derive(Debug, clap::Parser)]
 struct Args {
-    /// Which of the paper's ablations
-    table: Table,
+    /// Which of the paper's ablations; several are printed one after the other
+    #[arg(required = true)]
+    tables: Vec<Table>,
     #[command(flatten)]
     size: Size,
     /// Folder for the figures of each cell
@@ -50,8 +51,11 @@ struct Size {
     /// Clips of a step
     #[arg(long, value_name = "N", default_value_t = 24)]
     batch: usize,
+    /// Frames of a clip, which are four seconds
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    frames: usize,
     /// Clips to learn from
-    #[arg(long, value_name = "N", default_value_t = 1200)]
+    #[arg(long, value_name = "N", default_value_t = 1000)]
     clips: usize,
     /// Highest learning rate: of temporal layers and gates; the rest has a tenth
     #[arg(long, value_name = "X", default_value_t = 2e-3)]
@@ -67,8 +71,10 @@ struct Size {
 /// What is varied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Table {
-    /// Table 6: what is done about time, with VTC alone
+    /// Table 6: from CLIP to BT-Adapter step by step, with VTC alone
     Structure,
+    /// All systems of Tables 1 and 6, with VTC alone
+    Systems,
     /// Table 7: what BT-Adapter learns from
     Objectives,
     /// Figure 3: BT-Adapter's layers
@@ -94,20 +100,25 @@ impl Table {
             Row::new(&name, Cell { system, layers, objectives, masked, seed: 0 })
         };
         let pooled = || system(System::MeanPooled, "CLIP, frames averaged (baseline)");
-        let structures = || {
+        let frozen =
+            || system(System::SeparateStFrozen, "+ separate space-time, last 3 blocks, frozen");
+        let branch = || system(System::Branch, "+ branch, without interaction");
+        let adapter_vtc = || system(System::BtAdapter, "+ interaction: BT-Adapter");
+        let systems = || {
             vec![
                 pooled(),
                 system(System::StPooling, "spatial-temporal pooling"),
                 system(System::JointSt, "joint space-time, last 3 blocks, not frozen"),
                 system(System::SeparateSt, "separate space-time, last 3 blocks, not frozen"),
-                system(System::SeparateStFrozen, "separate space-time, last 3 blocks, frozen"),
-                system(System::Branch, "+ branch, without interaction"),
-                system(System::BtAdapter, "+ interaction: BT-Adapter"),
+                frozen(),
+                branch(),
+                adapter_vtc(),
             ]
         };
         let full = |name: &str| adapter(name.to_owned(), LAYERS, Objectives::ALL, 0.7);
         match self {
-            Self::Structure => structures(),
+            Self::Structure => vec![pooled(), frozen(), branch(), adapter_vtc()],
+            Self::Systems => systems(),
             Self::Objectives => {
                 let only =
                     |name: &str, objectives| adapter(name.to_owned(), LAYERS, objectives, 0.7);
@@ -130,9 +141,8 @@ impl Table {
                 [0, 30, 50, 70, 90].map(masked).into()
             }
             Self::Probes => {
-                let mut rows = structures();
-                rows.push(full("BT-Adapter, VTC + MBTA + MBCA"));
-                rows
+                let full = full("BT-Adapter, VTC + MBTA + MBCA");
+                vec![pooled(), frozen(), branch(), adapter_vtc(), full]
             }
         }
     }
@@ -142,9 +152,17 @@ fn main() -> anyhow::Result<()> {
     let args = <Args as clap::Parser>::parse();
     fs_err::create_dir_all(&args.run_dir)?;
     let study = cell::Study::new(&args.model, args.size.clone(), args.run_dir.clone())?;
-    let mut rows = args.table.rows();
+    for table in args.tables {
+        print(table, &study, args.seeds, &args.size)?;
+    }
+    Ok(())
+}
+
+/// Computes what is not kept of a table, and prints it.
+fn print(table: Table, study: &cell::Study, seeds: u64, size: &Size) -> anyhow::Result<()> {
+    let mut rows = table.rows();
     // All rows with one seed before the next, so that a run that is cut short compares all rows.
-    for seed in 0..args.seeds {
+    for seed in 0..seeds {
         for row in &mut rows {
             // What does not learn is the same for all seeds.
             if seed == 0 || row.cell.system.learns() {
@@ -152,6 +170,6 @@ fn main() -> anyhow::Result<()> {
             }
         }
     }
-    print!("{}", tables::markdown(args.table, &rows, &args.size));
+    println!("{}", tables::markdown(table, &rows, size));
     Ok(())
 }

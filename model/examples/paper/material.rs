@@ -12,9 +12,8 @@ use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::Size;
 
-/// Frames of a clip, and frames per second.
-pub(crate) const FRAMES: usize = 8;
-const RATE: f32 = 2.0;
+/// Length of a clip, as that of the bundled model's own.
+const SECONDS: f32 = 4.0;
 
 /// A clip and what is said of it.
 pub(crate) struct Clip {
@@ -85,6 +84,9 @@ fn orders(clip: &LabelledClip) -> Option<[String; 2]> {
 struct Camera<'a> {
     world: World,
     clip: &'a Pretraining,
+    frames: usize,
+    /// Frames per second.
+    rate: f32,
 }
 
 const VIEW: View = View::square(64, Fit::Stretch);
@@ -108,7 +110,7 @@ impl Camera<'_> {
         (0..count)
             .map(|number| {
                 let mut rng = generator(seed, number);
-                let clip = self.world.sample_clip(&mut rng, split, VIEW, FRAMES, RATE);
+                let clip = self.world.sample_clip(&mut rng, split, VIEW, self.frames, self.rate);
                 self.seen(&clip, clip.captions.first().context("a clip without a caption")?)
             })
             .collect()
@@ -128,8 +130,14 @@ impl Camera<'_> {
                 break;
             }
             let mut rng = generator(seed, number);
-            let (clip, _) =
-                self.world.sample_clip_pair(&mut rng, Split::Held, counterpart, VIEW, FRAMES, RATE);
+            let (clip, _) = self.world.sample_clip_pair(
+                &mut rng,
+                Split::Held,
+                counterpart,
+                VIEW,
+                self.frames,
+                self.rate,
+            );
             let Some(sentences) = said(&clip) else { continue };
             let texts = sentences.iter().map(|text| self.read(text)).collect::<Result<Vec<_>>>()?;
             let texts = texts.try_into().ok().context("a sentence is missing")?;
@@ -148,7 +156,8 @@ fn generator(seed: u64, number: usize) -> ChaCha8Rng {
 
 impl Material {
     pub(crate) fn new(clip: &Pretraining, size: &Size) -> Result<Self> {
-        let camera = Camera { world: World::load()?, clip };
+        let rate = size.frames as f32 / SECONDS;
+        let camera = Camera { world: World::load()?, clip, frames: size.frames, rate };
         let (mut direction, mut negation) = (Vec::new(), Vec::new());
         for (clip, [_, back, denied, denied_of_twin]) in
             camera.told(size.twins, Counterpart::Direction, 403, directions)?

@@ -26,12 +26,13 @@ const DIRECTION: Column = ("direction", |f| 100.0 * f.direction);
 const ORDER: Column = ("order", |f| 100.0 * f.order);
 const NEGATION: Column = ("negation", |f| 100.0 * f.negation);
 const SECONDS: Column = ("processor seconds", |f| f.seconds);
-const VTC: Column = ("VTC at the end", |f| f.vtc);
 
 fn columns(table: Table) -> &'static [Column] {
     match table {
-        Table::Structure | Table::Masking => &[RECALL_1, RECALL_5, DIRECTION, SECONDS, VTC],
-        Table::Objectives | Table::Layers => &[RECALL_1, RECALL_5, DIRECTION, SECONDS],
+        Table::Structure | Table::Objectives => &[RECALL_1, RECALL_5, DIRECTION],
+        Table::Systems | Table::Layers | Table::Masking => {
+            &[RECALL_1, RECALL_5, DIRECTION, SECONDS]
+        }
         Table::Probes => &[DIRECTION, ORDER, NEGATION],
     }
 }
@@ -53,11 +54,11 @@ pub(crate) fn markdown(table: Table, rows: &[Row], size: &Size) -> String {
         }
         let _ = writeln!(text, " {} |", row.figures.len());
     }
-    let Size { steps, batch, clips, rate, gallery, twins } = size;
+    let Size { steps, batch, frames, clips, rate, gallery, twins } = size;
     let _ = writeln!(
         text,
-        "\n{steps} steps of {batch} out of {clips} clips, peak rate {rate:e}; {gallery} clips in the \
-         gallery, {twins} pairs of twins of each kind."
+        "\n{steps} steps of {batch} out of {clips} clips of {frames} frames, peak rate {rate:e}; {gallery} \
+         clips in the gallery, {twins} pairs of twins of each kind."
     );
     text
 }

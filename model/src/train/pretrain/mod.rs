@@ -187,10 +187,10 @@ impl Pretraining {
             all.insert(name.to_owned(), var.as_tensor().clone());
         }
         let vb = VarBuilder::from_tensors(all, DType::F32, &Device::Cpu);
-        let tower = VideoTower::new(architecture, Ops::Composed, &vb.pp("backbone"))?;
+        let tower = VideoTower::new(architecture, Ops::Learning, &vb.pp("backbone"))?;
         let (d, p) = (architecture.vision.width, architecture.projection);
         let head = if architecture.system().has_branch() {
-            let norm = LayerNorm::new(p, Ops::Composed, &vb.pp("extra_proj.1"))?;
+            let norm = LayerNorm::new(p, Ops::Learning, &vb.pp("extra_proj.1"))?;
             Some((Linear::new(d, p, &vb.pp("extra_proj.0"))?, norm))
         } else {
             None
