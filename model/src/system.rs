@@ -16,7 +16,7 @@ pub enum System {
     /// a `branch` of `null`.
     MeanPooled,
     /// CLIP as it is; the tokens of its patches are averaged over time and over space, and these T + N
-    /// tokens stand for the clip, as they do for Video-ChatGPT's language model.
+    /// tokens stand for the clip, as they do for the language model of Maaz et al.
     StPooling,
     /// In CLIP's last K blocks, all tokens of all frames see each other. The blocks learn.
     JointSt,
@@ -100,6 +100,7 @@ impl System {
         if self.has_branch() { depth } else { depth.saturating_sub(layers) }
     }
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }

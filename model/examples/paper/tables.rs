@@ -1,7 +1,5 @@
 //! Tables of means and spreads.
 
-use std::fmt::Write as _;
-
 use crate::cell::{Cell, Figures};
 use crate::{Size, Table};
 
@@ -42,25 +40,23 @@ pub(crate) fn markdown(table: Table, rows: &[Row], size: &Size) -> String {
     let mut text = String::from("| |");
     let mut rule = String::from("\n|---|");
     for (name, _) in columns(table) {
-        let _ = write!(text, " {name} |");
+        text.push_str(&format!(" {name} |"));
         rule.push_str("---|");
     }
     text = text + " seeds |" + &rule + "---|\n";
     for row in rows {
-        let _ = write!(text, "| {} |", row.name);
+        text.push_str(&format!("| {} |", row.name));
         for (_, column) in columns(table) {
             let values: Vec<f64> = row.figures.iter().map(column).collect();
-            let _ = write!(text, " {} |", spread(&values));
+            text.push_str(&format!(" {} |", spread(&values)));
         }
-        let _ = writeln!(text, " {} |", row.figures.len());
+        text.push_str(&format!(" {} |\n", row.figures.len()));
     }
     let Size { steps, batch, frames, clips, rate, gallery, twins } = size;
-    let _ = writeln!(
-        text,
+    text + &format!(
         "\n{steps} steps of {batch} out of {clips} clips of {frames} frames, peak rate {rate:e}; {gallery} \
-         clips in the gallery, {twins} pairs of twins of each kind."
-    );
-    text
+         clips in the gallery, {twins} pairs of twins of each kind.\n"
+    )
 }
 
 fn spread(values: &[f64]) -> String {

@@ -75,7 +75,7 @@ pub struct CpuVideoEncoder {
 enum Above {
     /// Nothing: the frames' class tokens are taken.
     Nothing,
-    Branch(CpuBranch),
+    Branch(Box<CpuBranch>),
     /// A system of the paper that was never made fast: on candle's tensors.
     Unbranched(Unbranched),
 }
@@ -87,7 +87,7 @@ impl Above {
         arithmetic: Arithmetic,
     ) -> Result<Self, ModelError> {
         Ok(match (branch, unbranched) {
-            (Some(branch), _) => Self::Branch(CpuBranch::new(branch, arithmetic)?),
+            (Some(branch), _) => Self::Branch(Box::new(CpuBranch::new(branch, arithmetic)?)),
             (None, Some(system)) => Self::Unbranched(system),
             (None, None) => Self::Nothing,
         })

@@ -231,7 +231,7 @@ impl Args {
     fn fitting(&self, recipe: Recipe, system: System) -> Result<Recipe> {
         let fitting = recipe.for_system(system);
         ensure!(
-            self.mask.is_none() || fitting.masked == recipe.masked,
+            self.mask.is_none() || system.has_branch(),
             "--mask is for systems with a branch: leave it out for {}",
             system.name()
         );
