@@ -37,26 +37,26 @@ fn columns(table: Table) -> &'static [Column] {
 
 /// Mean and standard deviation over the seeds, and how many there are.
 pub(crate) fn markdown(table: Table, rows: &[Row], size: &Size) -> String {
-    let mut text = String::from("| |");
-    let mut rule = String::from("\n|---|");
-    for (name, _) in columns(table) {
-        text.push_str(&format!(" {name} |"));
-        rule.push_str("---|");
-    }
-    text = text + " seeds |" + &rule + "---|\n";
+    let columns = columns(table);
+    let line = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
+    let names = columns.iter().map(|(name, _)| (*name).to_owned());
+    let names = std::iter::once(String::new()).chain(names).chain(["seeds".to_owned()]);
+    let rule = vec!["---".to_owned(); columns.len() + 2];
+    let mut lines = vec![line(names.collect()), line(rule)];
     for row in rows {
-        text.push_str(&format!("| {} |", row.name));
-        for (_, column) in columns(table) {
+        let spreads = columns.iter().map(|(_, column)| {
             let values: Vec<f64> = row.figures.iter().map(column).collect();
-            text.push_str(&format!(" {} |", spread(&values)));
-        }
-        text.push_str(&format!(" {} |\n", row.figures.len()));
+            spread(&values)
+        });
+        let seeds = row.figures.len().to_string();
+        lines.push(line([row.name.clone()].into_iter().chain(spreads).chain([seeds]).collect()));
     }
     let Size { steps, batch, frames, clips, rate, gallery, twins } = size;
-    text + &format!(
-        "\n{steps} steps of {batch} out of {clips} clips of {frames} frames, peak rate {rate:e}; {gallery} \
-         clips in the gallery, {twins} pairs of twins of each kind.\n"
-    )
+    lines.push(format!(
+        "\n{steps} steps of {batch} out of {clips} clips of {frames} frames, peak rate {rate:e}; \
+         {gallery} clips in the gallery, {twins} pairs of twins of each kind.\n"
+    ));
+    lines.join("\n")
 }
 
 fn spread(values: &[f64]) -> String {
