@@ -261,12 +261,13 @@ impl Exam<'_> {
         for (own, clip) in videos.iter().zip(gallery) {
             let at = cosine(own, &clip.text);
             let all = videos.iter().map(|video| cosine(video, &clip.text));
-            let (nearer, as_near) =
-                all.fold((0.0, 0.0), |(nearer, as_near), other| match other.total_cmp(&at) {
+            let (nearer, as_near) = all.fold((0.0_f64, 0.0_f64), |(nearer, as_near), other| {
+                match other.total_cmp(&at) {
                     Ordering::Greater => (nearer + 1.0, as_near),
                     Ordering::Equal => (nearer, as_near + 1.0),
                     Ordering::Less => (nearer, as_near),
-                });
+                }
+            });
             for (recall, k) in recalls.iter_mut().zip([1.0, 5.0]) {
                 *recall += ((k - nearer) / as_near).clamp(0.0, 1.0) / gallery.len() as f64;
             }
