@@ -268,7 +268,7 @@ impl Exam<'_> {
                     Ordering::Less => (nearer, as_near),
                 }
             });
-            for (recall, k) in recalls.iter_mut().zip([1.0, 5.0]) {
+            for (recall, k) in recalls.iter_mut().zip([1.0_f64, 5.0]) {
                 *recall += ((k - nearer) / as_near).clamp(0.0, 1.0) / gallery.len() as f64;
             }
         }
