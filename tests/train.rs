@@ -97,6 +97,50 @@ fn a_branch_learns_from_captioned_videos_resumes_to_the_bit_and_indexes() {
 }
 
 #[test]
+fn the_paper_s_other_systems_are_trained_measured_and_searched_by_the_same_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let videos = folder.path().join("videos");
+    render(&videos, 5, 1, 30);
+    captions(&videos, &[]);
+    for system in ["mean-pooled", "separate-st-frozen"] {
+        let out = folder.path().join(system);
+        let mut command = footage();
+        command.args(["model", "train", "--system", system, "--data"]).arg(&videos);
+        command.args(["--steps", "2", "--batch", "2", "--out"]).arg(&out);
+        run_well(&mut command);
+        let config = fs_err::read_to_string(out.join("model.json")).unwrap();
+        let config: Value = serde_json::from_str(&config).unwrap();
+        let branch = &config["architecture"]["branch"];
+        assert_eq!(branch["system"].as_str(), (system != "mean-pooled").then_some(system));
+
+        let mut eval = footage();
+        eval.arg("--model").arg(&out).args(["model", "eval", "--json", "--data"]).arg(&videos);
+        let figures: Value = serde_json::from_str(&run_well(&mut eval)).unwrap();
+        assert!(figures["text_to_video"]["mean_rank"].as_f64().unwrap() >= 1.0, "{figures}");
+
+        let with_model = |command: &mut Command| {
+            command.arg("--model").arg(&out).arg("--data-dir").arg(out.join("data"));
+        };
+        let mut index = footage();
+        with_model(&mut index);
+        run_well(index.arg("index").arg(&videos));
+        let mut search = footage();
+        with_model(&mut search);
+        let found = run_well(search.args(["search", "a dog", "--json"]));
+        let found: Value = serde_json::from_str(&found).unwrap();
+        assert!(!found["moments"].as_array().unwrap().is_empty(), "{found}");
+    }
+
+    // What only a branch can do is refused, not left out silently.
+    let out = folder.path().join("refused");
+    let mut command = footage();
+    command.args(["model", "train", "--system", "joint-st", "--mask", "0.5", "--data"]);
+    let said = run(command.arg(&videos).arg("--out").arg(&out));
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("--mask is for systems with a branch"), "{}", said.err);
+}
+
+#[test]
 fn captions_that_cannot_be_learned_from_are_named_and_the_rest_is_learned() {
     let folder = tempfile::tempdir().unwrap();
     let videos = folder.path().join("videos");

@@ -244,6 +244,7 @@ fn architecture(vocab: usize) -> Architecture {
         },
         projection: 128,
         branch: Some(BranchConfig {
+            system: footage_model::System::BtAdapter,
             layers: 3,
             mode: BranchMode::Gated,
             out_norm: 1e4,

@@ -153,7 +153,7 @@ impl Computed<'_> {
         input: &BTreeMap<String, Tensor>,
     ) -> Result<(), ModelError> {
         if let Some(pixels) = input.get("pixel_values").filter(|_| self.is_expected("clip.")) {
-            let plain = VideoTower { branch: None, ..tower.clone() };
+            let plain = VideoTower { branch: None, unbranched: None, ..tower.clone() };
             let output = plain.forward(pixels, BranchOptions::default())?;
             self.keep("clip.video_embed".into(), &output.video_embed);
             self.keep_on_cpu("clip.video_embed".into(), &plain, pixels)?;
@@ -170,7 +170,7 @@ impl Computed<'_> {
             let Some(branch) = branch.filter(|_| self.is_expected(&format!("{prefix}."))) else {
                 continue;
             };
-            let tower = VideoTower { vision: tower.vision.clone(), branch: Some(branch) };
+            let tower = VideoTower { branch: Some(branch), ..tower.clone() };
             let kept = match prefix {
                 "masked_ref" => self.kept_tokens("mask.ref")?,
                 "masked_tube" => self.kept_tokens("mask.position_major")?,

@@ -115,6 +115,15 @@ impl VisionTower {
         Ok(states)
     }
 
+    /// The output of the block before the last `without` ones, or of the first layer norm.
+    pub(crate) fn state_before(&self, pixels: &Tensor, without: usize) -> Result<Tensor> {
+        let mut xs = self.pre_layrnorm.forward(&self.embed(pixels)?)?;
+        for block in &self.layers[..self.layers.len().saturating_sub(without)] {
+            xs = block.forward(&xs, None)?;
+        }
+        Ok(xs)
+    }
+
     /// The class tokens of a state: `M (1+N) D -> M D`.
     pub fn class_token(state: &Tensor) -> Result<Tensor> {
         state.narrow(1, 0, 1)?.squeeze(1)

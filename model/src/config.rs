@@ -4,6 +4,7 @@ use footage_clip::WindowSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
+use crate::system::System;
 
 /// Everything about a model that is not a weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +54,7 @@ pub struct Architecture {
     pub text: TextConfig,
     /// Dimension P of the shared space.
     pub projection: usize,
-    /// The BT-Adapter branch; `null` is plain CLIP, frames averaged.
+    /// The BT-Adapter branch, or what the paper sets against it; `null` is plain CLIP, frames averaged.
     pub branch: Option<BranchConfig>,
 }
 
@@ -124,13 +125,16 @@ pub enum EndOfText {
     Last,
 }
 
-/// Sizes of the BT-Adapter branch.
+/// Sizes of the BT-Adapter branch, or of another system in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BranchConfig {
-    /// Branch layers, K: one beside each of CLIP's last K blocks.
+    /// Which system it is.
+    #[serde(default, skip_serializing_if = "System::is_default")]
+    pub system: System,
+    /// Layers, K: one beside each of CLIP's last K blocks, or in its place; 0 where tokens are pooled.
     pub layers: usize,
-    /// How the branch takes in CLIP's tokens.
+    /// How BT-Adapter takes in CLIP's tokens; of no meaning to other systems, nor are its two factors.
     #[serde(default)]
     pub mode: BranchMode,
     /// Factor inside the sigmoid of the output gate.
@@ -308,6 +312,11 @@ impl ModelConfig {
 const LARGEST: usize = 1 << 20;
 
 impl Architecture {
+    /// What the model does about time.
+    pub fn system(&self) -> System {
+        self.branch.map_or(System::MeanPooled, |branch| branch.system)
+    }
+
     /// Refuses sizes that fit no tower, or not each other.
     pub fn check(&self) -> Result<(), ModelError> {
         let Self { vision, text, projection, branch } = self;
@@ -342,10 +351,17 @@ impl Architecture {
             format!("architecture.text.context is {}: choose 3 to {LARGEST}", text.context)
         })?;
         let Some(branch) = branch else { return Ok(()) };
-        refuse_unless((1..=vision.layers).contains(&branch.layers), || {
+        refuse_unless(branch.system != System::MeanPooled, || {
+            "architecture.branch.system is `mean-pooled`: write `\"branch\": null` for it".into()
+        })?;
+        let least = usize::from(branch.system.learns());
+        let most = least * vision.layers;
+        refuse_unless((least..=most).contains(&branch.layers), || {
+            let vision = if least == 0 { "" } else { "vision.layers " };
             format!(
-                "architecture.branch.layers is {}: choose 1 to vision.layers ({})",
-                branch.layers, vision.layers
+                "architecture.branch.layers is {}: `{}` takes {least} to {vision}({most})",
+                branch.layers,
+                branch.system.name()
             )
         })?;
         refuse_unless((1..=LARGEST).contains(&branch.max_frames), || {
@@ -391,7 +407,7 @@ mod tests {
     #[test]
     fn what_is_left_out_takes_the_values_of_pre_training() {
         let branch = read(&example()).unwrap().architecture.branch.unwrap();
-        assert_eq!(branch.mode, BranchMode::Gated);
+        assert_eq!((branch.system, branch.mode), (System::BtAdapter, BranchMode::Gated));
         assert_eq!((branch.out_norm, branch.middle_norm, branch.max_frames), (1e4, 1e2, 64));
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::ModelError;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Architecture, BranchConfig, BranchMode, EndOfText, TextConfig, VisionConfig};
+use crate::system::System;
 
 /// Channels of a head in every CLIP that was published with this architecture.
 const HEAD_WIDTH: usize = 64;
@@ -29,6 +30,9 @@ pub(crate) fn architecture(checkpoint: &Checkpoint) -> Result<Architecture, Mode
         let gated = checkpoint.shape("backbone.balance1").is_some();
         let [max_frames, _] = sides(checkpoint, "backbone.btadapter_time_embed.weight")?;
         Some(BranchConfig {
+            // The tensors of a branch without interaction are named like an additive one's; such a
+            // model is opened by its folder.
+            system: System::BtAdapter,
             layers: branch_layers,
             mode: if gated { BranchMode::Gated } else { BranchMode::Additive },
             out_norm: 1e4,

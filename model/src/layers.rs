@@ -160,6 +160,12 @@ impl Attention {
     /// `M S D -> M S D`; `mask [S, S]` is added to the scores.
     pub fn forward(&self, xs: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         let (m, s, d) = xs.dims3()?;
+        if self.ops == Ops::Learning && mask.is_none() && xs.device().is_cpu() {
+            let parts = [&self.q_proj, &self.k_proj, &self.v_proj].map(|part| part.forward(xs));
+            let [q, k, v] = parts;
+            let qkv = Tensor::cat(&[q?, k?, v?], 2)?; // M S (3 D)
+            return self.out_proj.forward(&crate::train::attention(&qkv, self.heads, false)?);
+        }
         let split = |xs: Tensor| {
             xs.reshape((m, s, self.heads, d / self.heads))?.transpose(1, 2)?.contiguous() // M H S D/H
         };
@@ -244,7 +250,26 @@ impl Block {
 
     /// `M S D -> M S D`.
     pub fn forward(&self, xs: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let xs = (xs + self.self_attn.forward(&self.layer_norm1.forward(xs)?, mask)?)?;
+        self.forward_with(xs, mask, Ok)
+    }
+
+    /// The same without a mask; `drop_path` is applied to the output of the attention.
+    pub(crate) fn forward_dropping(
+        &self,
+        xs: &Tensor,
+        drop_path: impl Fn(Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        self.forward_with(xs, None, drop_path)
+    }
+
+    fn forward_with(
+        &self,
+        xs: &Tensor,
+        mask: Option<&Tensor>,
+        drop_path: impl Fn(Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let mixed = self.self_attn.forward(&self.layer_norm1.forward(xs)?, mask)?;
+        let xs = (xs + drop_path(mixed)?)?;
         &xs + self.mlp.forward(&self.layer_norm2.forward(&xs)?)?
     }
 }

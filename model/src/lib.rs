@@ -16,7 +16,7 @@
 //! ```
 //!
 //! There is one definition of the forward pass, on candle's tensors ([`clip_vision`], [`clip_text`],
-//! [`bt_adapter`]), which can be differentiated when built with [`Ops::Composed`]. On the CPU, [`cpu`]
+//! [`bt_adapter`], [`unbranched`]), which can be differentiated unless built with [`Ops::Fused`]. On the CPU, [`cpu`]
 //! computes the same several times as fast.
 
 pub mod bt_adapter;
@@ -36,9 +36,11 @@ mod model;
 mod ops;
 pub mod preprocess;
 mod resize;
+mod system;
 mod tensor_encoder;
 mod tiles;
 pub mod tokenizer;
+pub mod unbranched;
 pub mod weights;
 
 pub use candle_core::Device;
@@ -55,6 +57,7 @@ pub use crate::model::{
     CONFIG_FILE, Inspection, Model, ModelOptions, TOKENIZER_FILE, WEIGHTS_FILE,
 };
 pub use crate::ops::Ops;
+pub use crate::system::System;
 pub use crate::tensor_encoder::{TensorTextEncoder, TensorVideoEncoder};
 
 pub mod train;

@@ -1,17 +1,20 @@
-//! The three functions that exist in two forms: one that can be differentiated, one that is fast.
+//! The functions that exist in several forms: some can be differentiated, some are fast.
 
 use candle_core::{D, Result, Tensor};
 
 /// Which form of layer normalisation, softmax and quick-GELU a model is built from.
 ///
-/// `candle_nn`'s fused kernels have no backward pass, so training needs the composed forms. Both
-/// compute the same numbers, and there is one definition of every block above them.
+/// `candle_nn`'s fused kernels have no backward pass, so training needs others. All compute the same
+/// numbers, and there is one definition of every block above them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ops {
     /// Elementary operations, each with a backward pass.
     Composed,
     /// One kernel each, forward only.
     Fused,
+    /// One kernel each with a backward pass, and one for the whole of self-attention, on the CPU in
+    /// `f32`; elsewhere as [`Self::Composed`].
+    Learning,
 }
 
 impl Ops {
@@ -26,7 +29,12 @@ impl Ops {
     ) -> Result<Tensor> {
         match self {
             Self::Fused => candle_nn::ops::layer_norm(&xs.contiguous()?, weight, bias, eps),
-            Self::Composed => {
+            Self::Learning if xs.device().is_cpu() => {
+                // What is frozen needs no gradient of its own.
+                let learns = weight.is_variable();
+                crate::train::layer_norm(&xs.contiguous()?, weight, bias, eps, learns)
+            }
+            Self::Composed | Self::Learning => {
                 let centred = xs.broadcast_sub(&xs.mean_keepdim(D::Minus1)?)?;
                 let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
                 centred
@@ -41,7 +49,7 @@ impl Ops {
     pub fn softmax(self, xs: &Tensor) -> Result<Tensor> {
         match self {
             Self::Fused => candle_nn::ops::softmax_last_dim(&xs.contiguous()?),
-            Self::Composed => {
+            Self::Composed | Self::Learning => {
                 // The maximum only keeps the exponentials in range; the result does not depend on it.
                 let max = xs.detach().max_keepdim(D::Minus1)?;
                 let exp = xs.broadcast_sub(&max)?.exp()?;
@@ -52,7 +60,9 @@ impl Ops {
 
     /// `x * sigmoid(1.702 x)`: `OpenAI`'s CLIP was trained with it, not with GELU.
     pub fn quick_gelu(self, xs: &Tensor) -> Result<Tensor> {
-        // Its backward pass exists in both forms.
+        if self == Self::Learning && xs.device().is_cpu() {
+            return crate::train::quick_gelu(&xs.contiguous()?);
+        }
         xs * candle_nn::ops::sigmoid(&(xs * 1.702)?)?
     }
 }
@@ -73,12 +83,15 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_agree() -> Result<()> {
+    fn all_forms_agree() -> Result<()> {
         let xs = sample()?;
         let weight = Tensor::new(&[0.5f32, 1.0, -2.0, 3.0], &Device::Cpu)?;
         let bias = Tensor::new(&[0.1f32, 0.2, 0.3, 0.4], &Device::Cpu)?;
         let norm = |ops: Ops| ops.layer_norm(&xs, &weight, &bias, 1e-5);
         assert!(largest_difference(&norm(Ops::Composed)?, &norm(Ops::Fused)?)? < 1e-6);
+        assert!(largest_difference(&norm(Ops::Composed)?, &norm(Ops::Learning)?)? < 1e-6);
+        let gelu = |ops: Ops| ops.quick_gelu(&xs);
+        assert!(largest_difference(&gelu(Ops::Composed)?, &gelu(Ops::Learning)?)? < 1e-6);
         let softmax = |ops: Ops| ops.softmax(&xs);
         assert!(largest_difference(&softmax(Ops::Composed)?, &softmax(Ops::Fused)?)? < 1e-6);
         Ok(())
@@ -87,12 +100,14 @@ mod tests {
     type Form<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
 
     #[test]
-    fn composed_forms_have_the_gradient_of_their_difference_quotient() -> Result<()> {
+    fn forms_for_training_have_the_gradient_of_their_difference_quotient() -> Result<()> {
         let at = sample()?;
         let (ones, zeros) =
             (Tensor::ones(4, at.dtype(), at.device())?, Tensor::zeros(4, at.dtype(), at.device())?);
         let pick = sample()?.sqr()?;
-        let forms: [Form<'_>; 3] = [
+        let forms: [Form<'_>; 5] = [
+            &|xs| Ops::Learning.layer_norm(xs, &ones, &zeros, 1e-5),
+            &|xs| Ops::Learning.quick_gelu(xs),
             &|xs| Ops::Composed.layer_norm(xs, &ones, &zeros, 1e-5),
             &|xs| Ops::Composed.softmax(xs),
             &|xs| Ops::Composed.quick_gelu(xs),

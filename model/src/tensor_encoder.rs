@@ -8,13 +8,12 @@ use footage_clip::{Embedding, RgbFrame};
 use crate::ModelError;
 use crate::bt_adapter::{BranchOptions, VideoTower};
 use crate::clip_text::TextTower;
-use crate::encoder::{
-    FrameFeatures, MAX_FRAMES_WITHOUT_BRANCH, States, TextEncoder, VideoEncoder, frames_of_each,
-};
+use crate::encoder::{FrameFeatures, States, TextEncoder, VideoEncoder, frames_of_each};
 use crate::preprocess::Preprocess;
 use crate::tokenizer::Tokenizer;
 
-/// BT-Adapter, gated or additive, or plain CLIP with its frames averaged, as the tower is built.
+/// BT-Adapter, gated or additive, plain CLIP with its frames averaged, or another system, as the tower is
+/// built.
 #[derive(Debug)]
 pub struct TensorVideoEncoder {
     tower: VideoTower,
@@ -46,8 +45,7 @@ impl VideoEncoder for TensorVideoEncoder {
     }
 
     fn max_frames(&self) -> usize {
-        let branch = self.tower.branch.as_ref();
-        branch.map_or(MAX_FRAMES_WITHOUT_BRANCH, |branch| branch.config().max_frames)
+        self.tower.max_frames()
     }
 
     fn frame_features(&self, frames: &[RgbFrame]) -> Result<Vec<FrameFeatures>, ModelError> {

@@ -69,6 +69,12 @@ impl VideoTower {
     /// Pixels of one clip, `[T, 3, image, image]`, to the tokens for a language model, `[N+1, D]`: the
     /// patches, then the class token. Without a branch, CLIP's own tokens averaged over time.
     pub fn conversation_tokens(&self, pixels: &Tensor, groups: FrameGroups) -> Result<Tensor> {
+        if let Some(system) = &self.unbranched {
+            candle_core::bail!(
+                "a language model reads tokens of BT-Adapter or of plain CLIP, not of {}",
+                system.config().system.name()
+            )
+        }
         let frames = pixels.dim(0)?;
         let mut states = self.vision.hidden_states(pixels, self.states_needed().max(2))?;
         // What follows the last block is for embeddings alone.

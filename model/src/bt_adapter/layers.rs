@@ -21,7 +21,7 @@ pub struct TemporalLayer {
 }
 
 impl TemporalLayer {
-    pub(super) fn new(width: usize, heads: usize, ops: Ops, vb: &VarBuilder) -> Result<Self> {
+    pub(crate) fn new(width: usize, heads: usize, ops: Ops, vb: &VarBuilder) -> Result<Self> {
         Ok(Self {
             layer_norm1: LayerNorm::new(width, ops, &vb.pp("layer_norm1"))?,
             self_attn: Attention::fresh(width, heads, ops, &vb.pp("self_attn"))?,
@@ -30,7 +30,7 @@ impl TemporalLayer {
     }
 
     /// `b (l t) d -> b (l t) d`.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &self,
         patches: &Tensor,
         frames: usize,

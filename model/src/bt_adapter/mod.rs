@@ -22,13 +22,14 @@ pub use self::conversation::FrameGroups;
 pub use self::layers::{DropPath, SpatialLayer, TemporalLayer};
 use self::layers::{gate, mean_over_frames, mix};
 pub use self::tokens::PatchTokens;
-use self::tokens::class_tokens_of;
-pub(crate) use self::tokens::{patches_of, select};
+pub(crate) use self::tokens::{class_tokens_of, patches_of, select};
+pub(crate) use self::video::above;
 pub use self::video::{VideoOutput, VideoTower};
 use crate::clip_vision::VisionTower;
 use crate::config::{BranchConfig, BranchMode};
 use crate::layers::BlockConfig;
 use crate::ops::Ops;
+use crate::system::System;
 
 /// The branch.
 #[derive(Clone, Debug)]
@@ -38,7 +39,8 @@ pub struct BtAdapter {
     pub(crate) time_embed: Tensor,
     /// CLIP's own table.
     pub(crate) position_embedding: Tensor,
-    /// Gates of the output and between layers, before sigmoid; none in additive mode.
+    /// Gates of the output and between layers, before sigmoid; none in additive mode, nor without
+    /// interaction.
     pub(crate) balance: Option<(Tensor, Tensor)>,
     pub(crate) t_layers: Vec<TemporalLayer>,
     pub(crate) s_layers: Vec<SpatialLayer>,
@@ -92,11 +94,11 @@ impl BtAdapter {
         let crate::config::VisionConfig { width, heads, mlp, layers: depth, .. } = *vision.config();
         let zero = candle_nn::init::ZERO;
         let balance = match config.mode {
-            BranchMode::Additive => None,
-            BranchMode::Gated => Some((
+            BranchMode::Gated if config.system == System::BtAdapter => Some((
                 vb.get_with_hints(width, "balance1", zero)?,
                 vb.get_with_hints(width, "balance2", zero)?,
             )),
+            _ => None,
         };
         let (t_layers, s_layers) = (vb.pp("btadapter_T_layers"), vb.pp("btadapter_S_layers"));
         let block = BlockConfig { width, heads, mlp, depth };
@@ -131,6 +133,19 @@ impl BtAdapter {
         Self { config, balance: None, ..self.clone() }
     }
 
+    /// What weighs CLIP against the branch, each `[D]`, at the output and between layers; none where
+    /// both sides are summed. Without interaction nothing is taken in between layers, and the output is
+    /// the mean.
+    pub(crate) fn gates(&self) -> Result<Option<(Tensor, Tensor)>> {
+        if self.config.system == System::Branch {
+            let nothing = self.cls_token.flatten_all()?.zeros_like()?;
+            return Ok(Some(((&nothing + 0.5)?, nothing)));
+        }
+        let Some((output, between)) = &self.balance else { return Ok(None) };
+        let BranchConfig { out_norm, middle_norm, .. } = self.config;
+        Ok(Some((gate(output, out_norm)?, gate(between, middle_norm)?)))
+    }
+
     /// Runs the branch over the outputs of CLIP's last K blocks, `states`, each `[B·T, 1+N, D]`
     /// (BT-ADAPTER.md 2.1 to 2.4).
     pub fn forward(
@@ -162,10 +177,8 @@ impl BtAdapter {
         grouped: usize,
         mut options: BranchOptions<'_>,
     ) -> Result<BranchOutput> {
-        let gate = match &self.balance {
-            Some((_, between)) => Some(gate(between, self.config.middle_norm)?),
-            None => None,
-        };
+        let gate = self.gates()?.map(|(_, between)| between);
+        let takes_in = self.config.system != System::Branch;
         let keep = |patches: Tensor| match options.kept {
             Some(kept) => select(&patches, kept),
             None => Ok(patches),
@@ -174,7 +187,7 @@ impl BtAdapter {
         let mut patches = keep(patches)?;
         let layers = self.t_layers.iter().zip(&self.s_layers).zip(states).enumerate();
         for (layer, ((temporal, spatial), state)) in layers {
-            if layer > 0 {
+            if layer > 0 && takes_in {
                 let frame_cls = mean_over_frames(&class_tokens_of(state, frames)?)?;
                 cls = mix(&cls, &frame_cls, gate.as_ref())?;
                 patches = mix(&patches, &keep(patches_of(state, frames)?)?, gate.as_ref())?;
@@ -195,10 +208,7 @@ impl BtAdapter {
     /// Mixes the branch's class token into those of CLIP's last state (BT-ADAPTER.md 2.5):
     /// `cls [B, 1, D]`, `last [B·T, 1+N, D] -> [B·T, D]`.
     pub fn mix_output(&self, cls: &Tensor, last: &Tensor, frames: usize) -> Result<Tensor> {
-        let gate = match &self.balance {
-            Some((output, _)) => Some(gate(output, self.config.out_norm)?),
-            None => None,
-        };
+        let gate = self.gates()?.map(|(output, _)| output);
         let frame_cls = class_tokens_of(last, frames)?; // B T D
         let (b, t, d) = frame_cls.dims3()?;
         mix(&cls.broadcast_as((b, t, d))?, &frame_cls, gate.as_ref())?.reshape((b * t, d))

@@ -62,7 +62,7 @@ pub(crate) fn patches_of(state: &Tensor, frames: usize) -> Result<Tensor> {
 }
 
 /// The class tokens of a state of CLIP, by frame: `(b t) (1 l) d -> b t d`.
-pub(super) fn class_tokens_of(state: &Tensor, frames: usize) -> Result<Tensor> {
+pub(crate) fn class_tokens_of(state: &Tensor, frames: usize) -> Result<Tensor> {
     let (bt, _, d) = state.dims3()?;
     state.narrow(1, 0, 1)?.reshape((bt / frames, frames, d))
 }

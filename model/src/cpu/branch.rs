@@ -79,17 +79,18 @@ impl CpuBranch {
         let (cls_position, positions) = positions.split_at(width);
         let mut cls_start = floats_of(&branch.cls_token)?;
         simd::add_scaled(&mut cls_start, cls_position, 1.0);
+        let config = *branch.config();
         let gate = |balance: &candle_core::Tensor, factor: f64| -> Result<Vec<f32>, ModelError> {
             let sigmoid =
                 |balance: f32| (1.0 / (1.0 + (-factor * f64::from(balance)).exp())) as f32;
             Ok(floats_of(balance)?.into_iter().map(sigmoid).collect())
         };
-        let config = *branch.config();
-        let gates = match &branch.balance {
-            Some((output, between)) => {
+        let gates = match (&branch.balance, branch.gates()?) {
+            (Some((output, between)), _) => {
                 Some((gate(output, config.out_norm)?, gate(between, config.middle_norm)?))
             }
-            None => None,
+            (None, Some((output, between))) => Some((floats_of(&output)?, floats_of(&between)?)),
+            (None, None) => None,
         };
         let Some(last) = branch.s_layers.pop() else {
             return Err(ModelError::Config("a branch needs at least one layer".into()));

@@ -28,7 +28,7 @@ mod vision;
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
 use footage_clip::{Embedding, RgbFrame};
 use rayon::iter::{
@@ -45,7 +45,7 @@ pub use self::text::CpuTextEncoder;
 pub(crate) use self::text::CpuTextTower;
 use self::vision::{CpuVision, VisionRoom};
 use crate::ModelError;
-use crate::bt_adapter::{BtAdapter, VideoTower};
+use crate::bt_adapter::{BtAdapter, VideoTower, above};
 use crate::clip_vision::VisionTower;
 use crate::config::{Architecture, VisionConfig};
 use crate::encoder::{
@@ -54,18 +54,75 @@ use crate::encoder::{
 use crate::layers::{Block, BlockConfig};
 use crate::ops::Ops;
 use crate::preprocess::Preprocess;
+use crate::unbranched::Unbranched;
 
-/// BT-Adapter, gated or additive, or plain CLIP with its frames averaged, as the tower is built.
+/// BT-Adapter, gated or additive, plain CLIP with its frames averaged, or another system, as the tower is
+/// built.
 #[derive(Debug)]
 pub struct CpuVideoEncoder {
     vision: CpuVision,
-    branch: Option<CpuBranch>,
+    above: Above,
     post_norm: Norm,
     projection: Packed,
     preprocess: Preprocess,
     arithmetic: Arithmetic,
     room: Pool<VisionRoom>,
     scratch: Pool<Scratch>,
+}
+
+/// What makes tokens that stand for a clip of its frames' states.
+#[derive(Debug)]
+enum Above {
+    /// Nothing: the frames' class tokens are taken.
+    Nothing,
+    Branch(Box<CpuBranch>),
+    /// A system of the paper that was never made fast: on candle's tensors.
+    Unbranched(Unbranched),
+}
+
+impl Above {
+    fn new(
+        branch: Option<BtAdapter>,
+        unbranched: Option<Unbranched>,
+        arithmetic: Arithmetic,
+    ) -> Result<Self, ModelError> {
+        Ok(match (branch, unbranched) {
+            (Some(branch), _) => Self::Branch(Box::new(CpuBranch::new(branch, arithmetic)?)),
+            (None, Some(system)) => Self::Unbranched(system),
+            (None, None) => Self::Nothing,
+        })
+    }
+
+    /// States of a frame that it reads.
+    fn states(&self) -> usize {
+        if let Self::Branch(branch) = self { branch.states() } else { 1 }
+    }
+
+    fn max_frames(&self) -> usize {
+        match self {
+            Self::Nothing => MAX_FRAMES_WITHOUT_BRANCH,
+            Self::Branch(branch) => branch.max_frames(),
+            Self::Unbranched(system) => system.config().max_frames,
+        }
+    }
+
+    /// Tokens of `width` end to end, from the states of a clip's frames.
+    fn tokens(
+        &self,
+        frames: &[&[f32]],
+        width: usize,
+        parts: usize,
+    ) -> Result<Vec<f32>, ModelError> {
+        match self {
+            Self::Branch(branch) => branch.class_tokens(frames, parts),
+            Self::Unbranched(system) => {
+                let shape = (frames.len(), (), width);
+                let state = Tensor::from_vec(frames.concat(), shape, &Device::Cpu)?;
+                Ok(system.tokens(&state, frames.len(), None)?.flatten_all()?.to_vec1()?)
+            }
+            Self::Nothing => Ok(frames.iter().flat_map(|frame| &frame[..width]).copied().collect()),
+        }
+    }
 }
 
 impl CpuVideoEncoder {
@@ -75,9 +132,11 @@ impl CpuVideoEncoder {
         preprocess: Preprocess,
         precision: Precision,
     ) -> Result<Self, ModelError> {
-        let VideoTower { vision, branch } = tower.clone();
+        let VideoTower { mut vision, branch, unbranched } = tower.clone();
+        let replaced = unbranched.as_ref().map_or(0, |system| system.config().layers);
+        vision.config.layers -= replaced;
         let block = |at: usize| Ok(vision.layers[at].clone());
-        Self::of(&vision, branch, block, preprocess, precision)
+        Self::of(&vision, (branch, unbranched), block, preprocess, precision)
     }
 
     /// Packs the weights below `vb` (`backbone` in a checkpoint of the reference) as they are read,
@@ -93,16 +152,17 @@ impl CpuVideoEncoder {
         let without_blocks = VisionConfig { layers: 0, ..architecture.vision };
         let mut vision = VisionTower::new(without_blocks, architecture.projection, ops, vb)?;
         vision.config.layers = depth;
-        let branch = architecture.branch.map(|branch| BtAdapter::new(branch, &vision, ops, vb));
+        let above = above(architecture, &vision, ops, vb)?;
+        vision.config.layers -= above.1.as_ref().map_or(0, |system| system.config().layers);
         let (config, blocks) = (BlockConfig { width, heads, mlp, depth }, vb.pp("layers"));
         let block = |at: usize| Ok(Block::new(config, ops, &blocks.pp(at))?);
-        Self::of(&vision, branch.transpose()?, block, preprocess, precision)
+        Self::of(&vision, above, block, preprocess, precision)
     }
 
     /// Packs a tower whose blocks `block` gives, each once.
     fn of(
         vision: &VisionTower,
-        branch: Option<BtAdapter>,
+        (branch, unbranched): (Option<BtAdapter>, Option<Unbranched>),
         block: impl Fn(usize) -> Result<Block, ModelError> + Sync,
         preprocess: Preprocess,
         precision: Precision,
@@ -110,13 +170,11 @@ impl CpuVideoEncoder {
         let arithmetic = Arithmetic::fastest(precision);
         let projection = raw(&vision.visual_projection)?;
         let [projection] = Packed::all([projection], Arithmetic::vectors())?;
-        let branch = branch.map(|branch| CpuBranch::new(branch, arithmetic)).transpose()?;
-        // Without a branch, the last state is all that is looked at.
-        let states = branch.as_ref().map_or(1, CpuBranch::states);
+        let above = Above::new(branch, unbranched, arithmetic)?;
         let post_norm = Norm::new(&vision.post_layernorm)?;
         Ok(Self {
-            vision: CpuVision::new(vision, block, states, arithmetic)?,
-            branch,
+            vision: CpuVision::new(vision, block, above.states(), arithmetic)?,
+            above,
             post_norm,
             projection,
             preprocess,
@@ -179,15 +237,13 @@ impl CpuVideoEncoder {
     /// `parts`.
     fn project(&self, frames: &[&[f32]], parts: usize) -> Result<Vec<f32>, ModelError> {
         let width = self.post_norm.width();
-        let class_tokens = match &self.branch {
-            Some(branch) => branch.class_tokens(frames, parts)?,
-            None => frames.iter().flat_map(|frame| &frame[..width]).copied().collect(),
-        };
+        let tokens = self.above.tokens(frames, width, parts)?;
+        let share = width as f32 / tokens.len() as f32;
         let mut mean = vec![0.0; width];
         let mut normed = vec![0.0; width];
-        for token in class_tokens.chunks_exact(width) {
+        for token in tokens.chunks_exact(width) {
             self.post_norm.apply(token, &mut normed);
-            simd::add_scaled(&mut mean, &normed, 1.0 / frames.len() as f32);
+            simd::add_scaled(&mut mean, &normed, share);
         }
         let dim = self.projection.outputs();
         let mut embedding = vec![0.0; dim];
@@ -205,7 +261,7 @@ impl VideoEncoder for CpuVideoEncoder {
     }
 
     fn max_frames(&self) -> usize {
-        self.branch.as_ref().map_or(MAX_FRAMES_WITHOUT_BRANCH, CpuBranch::max_frames)
+        self.above.max_frames()
     }
 
     fn frame_features(&self, frames: &[RgbFrame]) -> Result<Vec<FrameFeatures>, ModelError> {
@@ -222,8 +278,7 @@ impl VideoEncoder for CpuVideoEncoder {
             return Ok(Vec::new());
         }
         frames_of_each(clips, self.max_frames())?;
-        let states = self.branch.as_ref().map_or(1, CpuBranch::states);
-        let needed = states * self.vision.state_len();
+        let needed = self.above.states() * self.vision.state_len();
         let clips = clips
             .iter()
             .map(|clip| clip.iter().map(|frame| frame.floats(needed)).collect())

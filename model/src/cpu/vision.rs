@@ -98,7 +98,13 @@ impl CpuVision {
         self.embed(count, pixels, room)?;
         let tokens = room.tokens.room(count * state_len)?;
         let mut states = vec![Vec::with_capacity(self.states * state_len); count];
-        let skip = self.blocks.len() - self.states;
+        let skip = self.blocks.len().saturating_sub(self.states);
+        if self.blocks.len() < self.states {
+            // A system in the place of all blocks begins with what enters the first.
+            for (states, tokens) in states.iter_mut().zip(tokens.chunks_exact(state_len)) {
+                states.extend_from_slice(tokens);
+            }
+        }
         for (number, block) in self.blocks.iter().enumerate() {
             block.forward(tokens, self.tokens(), Sight::All, &mut room.room)?;
             if number >= skip {

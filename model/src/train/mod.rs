@@ -35,6 +35,7 @@ pub use kept::Pool;
 pub use lesson::MOTIONS;
 pub use network::Network;
 pub use objective::nce;
+pub(crate) use ops::{attention, layer_norm, quick_gelu};
 pub use optimiser::{AdamW, Optimiser, Schedule};
 pub use query::Query;
 pub use stage1::{Losses, SCALE, Score, Stage1, score};

@@ -7,6 +7,7 @@ use super::ops::{self, BranchLayer};
 use super::weights::Weights;
 use crate::config::{Architecture, BranchConfig, BranchMode, VisionConfig};
 use crate::layers::LAYER_NORM_EPS;
+use crate::system::System;
 
 /// Where the text tower's names begin.
 pub(super) const TEXT: &str = "text_backbone.text_model";
@@ -40,7 +41,11 @@ pub struct Network {
 impl Network {
     pub(super) fn branch(&self) -> Result<BranchConfig> {
         match self.architecture.branch {
-            Some(branch) if branch.mode == BranchMode::Gated => Ok(branch),
+            Some(branch)
+                if branch.system == System::BtAdapter && branch.mode == BranchMode::Gated =>
+            {
+                Ok(branch)
+            }
             _ => candle_core::bail!("training wants an architecture with a gated branch"),
         }
     }

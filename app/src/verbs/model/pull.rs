@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use footage_hub::{FileProgress, Hub, HubError, Manifest, Patience, Published, Verified, find};
-use footage_model::{Inspection, Model};
+use footage_model::{Inspection, Model, System};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -175,7 +175,10 @@ fn told(place: &Path, inspected: &Result<Inspection, String>) -> String {
             let branch = config.architecture.branch.as_ref();
             let branch = branch.map_or_else(
                 || "no branch".to_owned(),
-                |branch| format!("a branch of {} layers", branch.layers),
+                |branch| match branch.system {
+                    System::BtAdapter => format!("a branch of {} layers", branch.layers),
+                    other => format!("{} of {} layers", other.name(), branch.layers),
+                },
             );
             lines.push(format!(
                 "taken as: {0}x{0} pixels, patch {1}, {2} blocks of {3} channels, {branch}, \

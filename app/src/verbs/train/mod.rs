@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use footage_model::train::Schedule;
 use footage_model::train::pretrain::{Course, ModelFiles, Pretraining, Recipe, Start};
-use footage_model::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE};
+use footage_model::{CONFIG_FILE, ModelConfig, System, TOKENIZER_FILE, WEIGHTS_FILE};
 use serde_json::{Value, json};
 
 use self::features::{Clips, Gathering};
@@ -62,15 +62,20 @@ pub(crate) struct Args {
     /// What the paper says, or what its authors' code does
     #[arg(long, value_parser = ["paper", "released"], default_value = "paper")]
     recipe: String,
-    /// Share of the patches that the branch does not see while it learns
-    #[arg(long, value_name = "X", default_value_t = Recipe::paper().masked)]
-    mask: f64,
+    /// Share of the patches that the branch does not see while it learns; the recipe's 0.7 where it is
+    /// not stated
+    #[arg(long, value_name = "X")]
+    mask: Option<f64>,
     /// Weights of the three losses, VTC,MBTA,MBCA, instead of the recipe's
     #[arg(long, value_name = "X,X,X", value_delimiter = ',')]
     weights: Option<Vec<f64>>,
     /// Begin with a new branch of this many layers, though the model may have one
     #[arg(long, value_name = "K")]
     new_branch: Option<usize>,
+    /// What the model is to do about time: BT-Adapter, or what its paper sets against it; the model's own
+    /// system, or bt-adapter, where it is not stated
+    #[arg(long, value_name = "SYSTEM", value_parser = System::ALL.map(System::name))]
+    system: Option<String>,
     /// Times that each clip is learned from [default: 10; 3 with --instructions]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
@@ -144,6 +149,21 @@ pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
     let recipe = args.checked()?;
     let folder = args.out.join("training");
     run::may_write(&args.out, &folder)?;
+    let files = Files::read(house)?;
+    let files = ModelFiles {
+        config: &files.config,
+        weights: &files.weights,
+        tokenizer: files.tokenizer.as_deref(),
+    };
+    let own = ModelConfig::from_json(files.config)?.architecture;
+    let (system, start) = args.start(own.branch.map(|branch| branch.system))?;
+    if !system.learns() {
+        let untrained = Pretraining::new(&files, start, recipe.for_system(system), args.seed)?;
+        untrained.export(&args.name, "CLIP as it is: nothing in it learns time.", &args.out)?;
+        tell(&format!("{} has nothing to learn: {}", system.name(), args.out.display()));
+        return Ok(Outcome::Done);
+    }
+    let recipe = args.fitting(recipe, system)?;
     let (dataset, videos) = args.data.read()?;
     let cancel = stopped_by_signals()?;
 
@@ -151,13 +171,6 @@ pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
     let (window, decode) = (house.settings.window.of(&model)?, house.settings.decode.of(&model));
     let fingerprint = model.fingerprint().to_string();
     drop(model);
-    let files = Files::read(house)?;
-    let files = ModelFiles {
-        config: &files.config,
-        weights: &files.weights,
-        tokenizer: files.tokenizer.as_deref(),
-    };
-    let start = args.new_branch.map_or(Start::Own, |layers| Start::New(Some(layers)));
     let training = Pretraining::new(&files, start, recipe, args.seed)?;
     let most = training.config().architecture.branch.map_or(0, |branch| branch.max_frames);
     ensure!(window.length() <= most, "the branch takes clips of at most {most} frames");
@@ -203,8 +216,10 @@ impl Args {
     fn checked(&self) -> Result<Recipe> {
         let mut recipe =
             if self.recipe == "released" { Recipe::released() } else { Recipe::paper() };
-        ensure!((0.0..1.0).contains(&self.mask), "--mask is {}: choose 0 to 0.99", self.mask);
-        recipe.masked = self.mask;
+        if let Some(mask) = self.mask {
+            ensure!((0.0..1.0).contains(&mask), "--mask is {mask}: choose 0 to 0.99");
+            recipe.masked = mask;
+        }
         if let Some(weights) = &self.weights {
             let [vtc, mbta, mbca] = weights[..] else { bail!("--weights wants three numbers") };
             let sane = weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
@@ -216,6 +231,38 @@ impl Args {
         ensure!((1..=10_000).contains(&self.accumulate), "--accumulate is 1 to 10000");
         self.check_course()?;
         Ok(recipe)
+    }
+
+    /// The system that is trained, and what it begins with; the model has `own`.
+    fn start(&self, own: Option<System>) -> Result<(System, Start)> {
+        let stated = self.system.as_deref().map(System::of_name).transpose()?;
+        let system = stated.or(own).unwrap_or_default();
+        if stated.is_none_or(|stated| Some(stated) == own) && self.new_branch.is_none() {
+            return Ok((system, Start::Own));
+        }
+        ensure!(
+            system.learns() || self.new_branch.is_none(),
+            "{} has no layers: leave out --new-branch",
+            system.name()
+        );
+        Ok((system, Start::New(system, self.new_branch)))
+    }
+
+    /// The recipe as far as it has a meaning for the system; what was asked for beyond it is refused.
+    fn fitting(&self, recipe: Recipe, system: System) -> Result<Recipe> {
+        let fitting = recipe.for_system(system);
+        ensure!(
+            self.mask.is_none() || system.has_branch(),
+            "--mask is for systems with a branch: leave it out for {}",
+            system.name()
+        );
+        ensure!(
+            self.weights.is_none() || fitting.weights == recipe.weights,
+            "{} has no branch for MBTA and MBCA: their --weights are 0",
+            system.name()
+        );
+        ensure!(fitting.weights.vtc > 0.0 || system.has_branch(), "without VTC nothing is learned");
+        Ok(fitting)
     }
 
     /// What holds for any training.
@@ -232,12 +279,14 @@ impl Args {
         ensure!(self.batch != Some(0), "--batch is 0: one clip is the least");
         let is_pretraining = self.weights.is_some()
             || self.new_branch.is_some()
+            || self.system.is_some()
+            || self.mask.is_some()
             || self.accumulate != 1
             || self.recipe != "paper";
         ensure!(
             !is_pretraining,
-            "--recipe, --weights, --new-branch and --accumulate are for pre-training, not for \
-             --instructions"
+            "--recipe, --system, --weights, --mask, --new-branch and --accumulate are for pre-training, \
+             not for --instructions"
         );
         self.check_course()
     }
@@ -271,7 +320,7 @@ fn settings_of(
         hasher.update(clip.key().as_bytes());
         hasher.update(format!("\n{}\n", clip.row.caption).as_bytes());
     }
-    json!({
+    let mut settings = json!({
         "model": fingerprint,
         "new_branch": args.new_branch,
         "recipe": training.recipe(),
@@ -284,7 +333,12 @@ fn settings_of(
         "steps": course.schedule.steps,
         "clips": clips.0.len(),
         "data": hasher.finalize().to_hex().as_str(),
-    })
+    });
+    let system = training.config().architecture.system();
+    if system != System::default() {
+        settings["system"] = system.name().into();
+    }
+    settings
 }
 
 /// JSON in a file.

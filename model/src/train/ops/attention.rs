@@ -205,6 +205,6 @@ impl CustomOp2 for AttentionBack {
 /// Self-attention: qkv [sequences, tokens, 3 * width] to [sequences, tokens, width]. Queries are
 /// scaled by the root of the head's size; with `is_causal` a token sees only itself and those
 /// before it.
-pub(in crate::train) fn attention(qkv: &Tensor, heads: usize, is_causal: bool) -> Result<Tensor> {
+pub(crate) fn attention(qkv: &Tensor, heads: usize, is_causal: bool) -> Result<Tensor> {
     qkv.apply_op1(Attention { heads, is_causal })
 }

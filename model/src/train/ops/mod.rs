@@ -14,12 +14,12 @@ mod passages;
 
 use candle_core::{CpuStorage, Layout, Result};
 
-pub(super) use self::attention::attention;
+pub(crate) use self::attention::attention;
 pub(super) use self::choice::{cross_entropy, rows};
 pub(super) use self::gated::{gated, rms_norm};
 pub(super) use self::layer::{BranchLayer, branch_layer};
 pub(super) use self::linear::linear;
-pub(super) use self::norm::{layer_norm, quick_gelu};
+pub(crate) use self::norm::{layer_norm, quick_gelu};
 pub(super) use self::passages::{Passage, read_passages};
 use super::simd;
 

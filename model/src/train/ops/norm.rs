@@ -99,7 +99,7 @@ impl CustomOp3 for LayerNormBack {
 }
 
 /// Layer norm over the last dimension. With `trains` unset, weight and bias get no gradient.
-pub(in crate::train) fn layer_norm(
+pub(crate) fn layer_norm(
     x: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
@@ -153,6 +153,6 @@ impl CustomOp2 for QuickGeluBack {
 }
 
 /// `x * sigmoid(1.702 x)`.
-pub(in crate::train) fn quick_gelu(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     x.apply_op1(QuickGelu)
 }

@@ -4,7 +4,7 @@ use candle_core::{Device, Result as Candle, Tensor};
 use half::f16;
 use rand::seq::SliceRandom as _;
 
-use super::{Mask, PretrainLosses, Pretraining, RATES};
+use super::{Mask, PretrainLosses, Pretraining, RATES, UNBRANCHED_RATES};
 use crate::train::data::generator;
 use crate::train::{Optimiser, Schedule, TrainError};
 
@@ -102,7 +102,9 @@ const PATHS: usize = 3;
 impl Course {
     /// An optimiser that has seen nothing yet.
     pub fn optimiser(&self, training: &Pretraining) -> Optimiser {
-        Optimiser::with_shares(training.recipe().optimiser(), &RATES)
+        let has_branch = training.config().architecture.system().has_branch();
+        let shares: &[_] = if has_branch { &RATES } else { &UNBRANCHED_RATES };
+        Optimiser::with_shares(training.recipe().optimiser(), shares)
     }
 
     /// The clips of the batch with this number, counted over the whole course. An epoch takes each

@@ -1,4 +1,4 @@
-//! How a branch that is to be pre-trained starts out (BT-ADAPTER.md 3).
+//! How a branch that is to be pre-trained starts out (BT-ADAPTER.md 3), or a system in its place.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,14 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::{Architecture, BranchMode};
+use crate::system::System;
 use crate::train::Weights;
 
-/// A new branch beside the tower of `clip`: spatial layers are copies of the CLIP layers they
-/// follow, temporal ones are as `PyTorch` makes them, and their last projection, the class token and
-/// the gates are zero.
-pub(super) fn branch(
+/// What learns of a new system above the tower of `clip`: spatial layers are copies of the CLIP layers
+/// they follow or replace, temporal ones are as `PyTorch` makes them, and their last projection, the
+/// class token and the gates are zero. Without a branch, so is the temporal table, and the new model
+/// embeds as CLIP does, but for joint attention.
+pub(super) fn system(
     architecture: &Architecture,
     clip: &BTreeMap<String, Tensor>,
     weights: &mut Weights,
@@ -21,13 +23,19 @@ pub(super) fn branch(
     let Some(branch) = architecture.branch else {
         candle_core::bail!("the architecture has no branch")
     };
+    let system = branch.system;
     let (d, layers) = (architecture.vision.width, architecture.vision.layers);
     for i in 0..branch.layers {
         let from = format!("backbone.layers.{}.", layers - branch.layers + i);
         for (name, value) in clip {
-            if let Some(rest) = name.strip_prefix(&from) {
+            if let Some(rest) = name.strip_prefix(&from)
+                && system.copies_blocks()
+            {
                 weights.set(format!("backbone.btadapter_S_layers.{i}.{rest}"), value)?;
             }
+        }
+        if !system.attends_over_time() {
+            continue;
         }
         let to = format!("backbone.btadapter_T_layers.{i}");
         norm(weights, &format!("{to}.layer_norm1"), d)?;
@@ -37,9 +45,13 @@ pub(super) fn branch(
         weights.fill(format!("{to}.temporal_fc.weight"), &[d, d], 0.0)?;
         weights.fill(format!("{to}.temporal_fc.bias"), &[d], 0.0)?;
     }
-    weights.normal("backbone.btadapter_time_embed.weight", &[branch.max_frames, d], 1.0, rng)?;
+    let (times, table) = ("backbone.btadapter_time_embed.weight", [branch.max_frames, d]);
+    if !system.has_branch() {
+        return if system.learns() { weights.fill(times, &table, 0.0) } else { Ok(()) };
+    }
+    weights.normal(times, &table, 1.0, rng)?;
     weights.fill("backbone.btadapter_cls_token", &[1, 1, d], 0.0)?;
-    if branch.mode == BranchMode::Gated {
+    if system == System::BtAdapter && branch.mode == BranchMode::Gated {
         weights.fill("backbone.balance1", &[d], 0.0)?;
         weights.fill("backbone.balance2", &[d], 0.0)?;
     }

@@ -6,49 +6,55 @@
 //! embedding (MBCA). Where the paper and the released code differ, [`Recipe`] has both.
 //!
 //! The forward pass is the one definition of [`crate::bt_adapter`], built from operations that can be
-//! differentiated, on the CPU.
+//! differentiated, on the CPU. The paper's other [`System`]s learn the same way, as far as they can:
+//! where there is no branch, from the first loss alone.
 
 mod course;
 mod fresh;
+mod losses;
 mod mask;
 mod recipe;
 #[cfg(test)]
+mod systems;
+#[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Result as Candle, Tensor};
 use candle_nn::VarBuilder;
-use footage_clip::RgbFrame;
+use footage_clip::{Embedding, RgbFrame};
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
-use rand::{Rng as _, SeedableRng as _};
+use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use safetensors::Dtype;
 
 pub use self::course::{Course, Features, PretrainError, StepLosses};
+pub use self::losses::PretrainLosses;
 pub use self::mask::{Mask, MaskOrder};
-pub use self::recipe::{LossWeights, RATES, Recipe, TokenLoss};
+pub use self::recipe::{LossWeights, RATES, Recipe, TokenLoss, UNBRANCHED_RATES};
 use super::TrainError;
 use super::Weights;
 use super::export::write_model;
-use super::objective::nce;
 use crate::ModelError;
-use crate::bt_adapter::{BranchOptions, VideoTower, patches_of, select};
+use crate::bt_adapter::VideoTower;
 use crate::checkpoint::Checkpoint;
 use crate::clip_text::TextTower;
-use crate::config::{BranchConfig, BranchMode, ModelConfig, TokenizerKind};
+use crate::config::{Architecture, BranchConfig, BranchMode, ModelConfig, TokenizerKind};
 use crate::cpu::{CpuTextEncoder, CpuVideoEncoder, Precision};
-use crate::encoder::{TextEncoder as _, VideoEncoder as _};
+use crate::encoder::{FrameFeatures, States, TextEncoder as _, VideoEncoder as _};
 use crate::layers::{LayerNorm, Linear};
 use crate::ops::Ops;
 use crate::preprocess::Preprocess;
+use crate::system::System;
 use crate::tokenizer::Tokenizer;
 
 /// What a new branch is to be where a model has none.
 pub const NEW_BRANCH: BranchConfig = BranchConfig {
+    system: System::BtAdapter,
     layers: 4,
     mode: BranchMode::Gated,
     out_norm: 1e4,
@@ -56,13 +62,13 @@ pub const NEW_BRANCH: BranchConfig = BranchConfig {
     max_frames: 64,
 };
 
-/// Which branch pre-training begins with.
+/// Which branch, or system in its place, pre-training begins with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Start {
     /// That of the model, or a new one ([`NEW_BRANCH`]) where it has none.
     Own,
     /// A new one of this many layers, or of as many as the model's has.
-    New(Option<usize>),
+    New(System, Option<usize>),
 }
 
 /// A model's files, as they are read.
@@ -87,7 +93,8 @@ pub struct Pretraining {
     pub weights: Weights,
     recipe: Recipe,
     tower: VideoTower,
-    head: (Linear, LayerNorm),
+    /// Of the token loss; there is none without a branch.
+    head: Option<(Linear, LayerNorm)>,
     video: CpuVideoEncoder,
     text: CpuTextEncoder,
 }
@@ -96,19 +103,6 @@ impl std::fmt::Debug for Pretraining {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Pretraining({}, {:?})", self.config.name, self.recipe)
     }
-}
-
-/// The losses of a step, before their weights.
-#[derive(Clone, Debug)]
-pub struct PretrainLosses {
-    /// The sum that is minimised, with the weights.
-    pub total: Tensor,
-    /// Video and text.
-    pub vtc: Tensor,
-    /// The branch's tokens and CLIP's.
-    pub mbta: Tensor,
-    /// The branch's tokens and text.
-    pub mbca: Tensor,
 }
 
 /// Whether a parameter belongs to the branch: the rest is CLIP, and frozen.
@@ -141,20 +135,25 @@ impl Pretraining {
         }
         let own = config.architecture.branch;
         if start != Start::Own || own.is_none() {
-            let mut branch = own.unwrap_or(NEW_BRANCH);
-            if let Start::New(Some(layers)) = start {
-                branch.layers = layers;
+            let (system, layers) = match start {
+                Start::New(system, layers) => (system, layers),
+                Start::Own => (System::default(), None),
+            };
+            config.architecture.branch = new_branch(system, layers, own);
+            config.check()?;
+            if config.architecture.branch.is_some() {
+                fresh::system(&config.architecture, &frozen, &mut weights, &mut rng)?;
             }
-            if branch.layers == 0 || branch.layers > config.architecture.vision.layers {
-                return Err(ModelError::Config(format!(
-                    "a branch of {} layers does not fit beside a tower of {}",
-                    branch.layers, config.architecture.vision.layers
-                )));
-            }
-            config.architecture.branch = Some(branch);
-            fresh::branch(&config.architecture, &frozen, &mut weights, &mut rng)?;
         }
-        fresh::head(&config.architecture, &mut weights, &mut rng)?;
+        let system = config.architecture.system();
+        if system.has_branch() {
+            fresh::head(&config.architecture, &mut weights, &mut rng)?;
+        } else if recipe != recipe.for_system(system) {
+            return Err(ModelError::Config(format!(
+                "`{}` has no branch: its mask is 0, and MBTA and MBCA have no weight",
+                system.name()
+            )));
+        }
         Self::of(config, files.tokenizer, frozen, weights, recipe)
     }
 
@@ -188,12 +187,14 @@ impl Pretraining {
             all.insert(name.to_owned(), var.as_tensor().clone());
         }
         let vb = VarBuilder::from_tensors(all, DType::F32, &Device::Cpu);
-        let tower = VideoTower::new(architecture, Ops::Composed, &vb.pp("backbone"))?;
+        let tower = VideoTower::new(architecture, Ops::Learning, &vb.pp("backbone"))?;
         let (d, p) = (architecture.vision.width, architecture.projection);
-        let head = (
-            Linear::new(d, p, &vb.pp("extra_proj.0"))?,
-            LayerNorm::new(p, Ops::Composed, &vb.pp("extra_proj.1"))?,
-        );
+        let head = if architecture.system().has_branch() {
+            let norm = LayerNorm::new(p, Ops::Learning, &vb.pp("extra_proj.1"))?;
+            Some((Linear::new(d, p, &vb.pp("extra_proj.0"))?, norm))
+        } else {
+            None
+        };
         let preprocess = Preprocess::new(config.preprocess.clone(), architecture.vision.image);
         let video = CpuVideoEncoder::new(&tower, preprocess, Precision::default())?;
         let words = Tokenizer::new(&config, tokenizer_file)?;
@@ -221,23 +222,27 @@ impl Pretraining {
         &self.recipe
     }
 
-    /// Branch layers, K.
-    pub fn layers(&self) -> usize {
-        self.tower.states_needed()
-    }
-
     /// Hash over all that [`Self::features`] depends on.
     pub fn frozen_hash(&self) -> &blake3::Hash {
         &self.frozen_hash
     }
 
-    /// Values of one frame's features: K states of `[1+N, D]`.
+    /// Values of one frame's features: K states of `[1+N, D]`, or one without a branch.
     pub fn frame_len(&self) -> usize {
         let vision = &self.config.architecture.vision;
-        self.layers() * (1 + vision.patches()) * vision.width
+        self.tower.states_needed() * (1 + vision.patches()) * vision.width
     }
 
-    /// What the frozen tower makes of a clip's frames: its last K states, `[T, K, 1+N, D]`.
+    /// After how many of CLIP's blocks the features are taken: the first state and the last.
+    pub fn states_taken(&self) -> (usize, usize) {
+        let Architecture { vision, branch, .. } = &self.config.architecture;
+        let layers = branch.map_or(0, |branch| branch.layers);
+        let last = self.config.architecture.system().blocks(vision.layers, layers);
+        (last + 1 - self.tower.states_needed(), last)
+    }
+
+    /// What the frozen tower makes of a clip's frames: its last K states, `[T, K, 1+N, D]`; without a
+    /// branch one state, that above which the system begins.
     ///
     /// # Errors
     /// Where there is no memory for it.
@@ -249,6 +254,24 @@ impl Pretraining {
             to.convert_from_f32_slice(frame.floats(len)?);
         }
         Ok(all)
+    }
+
+    /// The embeddings of clips, from their [`Self::features`], as the exported model gives them: by the
+    /// path of daily use, with the weights as they are now.
+    ///
+    /// # Errors
+    /// Where features are not this model's.
+    pub fn embed(&self, clips: &[Vec<f16>]) -> Result<Vec<Embedding>, ModelError> {
+        let vision = &self.config.architecture.vision;
+        let preprocess = Preprocess::new(self.config.preprocess.clone(), vision.image);
+        let encoder = CpuVideoEncoder::new(&self.tower, preprocess, Precision::default())?;
+        let frame = |frame: &[f16]| {
+            let mut values = vec![0.0; frame.len()].into_boxed_slice();
+            frame.convert_to_f32_slice(&mut values);
+            FrameFeatures(Arc::new(States::Floats(values)))
+        };
+        let clips = clips.iter().map(|clip| clip.chunks(self.frame_len()).map(frame).collect());
+        encoder.embed_clips(&clips.collect::<Vec<_>>())
     }
 
     /// The frozen embedding of each caption, of unit length, `[B, P]`. A caption beyond the context
@@ -273,7 +296,7 @@ impl Pretraining {
     /// `frames` frames.
     fn states(&self, clips: &[Vec<f16>], frames: usize) -> Candle<Vec<Tensor>> {
         let vision = &self.config.architecture.vision;
-        let (n1, d, k) = (1 + vision.patches(), vision.width, self.layers());
+        let (n1, d, k) = (1 + vision.patches(), vision.width, self.tower.states_needed());
         let one = n1 * d;
         (0..k)
             .map(|state| {
@@ -285,50 +308,6 @@ impl Pretraining {
                 Tensor::from_vec(all, (clips.len() * frames, n1, d), &Device::Cpu)
             })
             .collect()
-    }
-
-    /// The three losses of clips whose states are `states`, with captions' embeddings `texts [B, P]`.
-    /// `drop` holds what drops attention outputs at random; nothing is dropped without it.
-    ///
-    /// # Errors
-    /// Where sizes do not fit.
-    pub fn losses(
-        &self,
-        states: &[Tensor],
-        frames: usize,
-        texts: &Tensor,
-        mask: &Mask,
-        drop: Option<ChaCha8Rng>,
-    ) -> Candle<PretrainLosses> {
-        let Recipe { weights, temperature, tokens, drop_path, .. } = self.recipe;
-        let rng = drop.map(RefCell::new);
-        let last_layer = self.layers().saturating_sub(1).max(1) as f64;
-        let dropping = |layer: usize, xs: Tensor| match &rng {
-            Some(rng) => {
-                drop_rows(&xs, drop_path * layer as f64 / last_layer, &mut rng.borrow_mut())
-            }
-            None => Ok(xs),
-        };
-        let options =
-            BranchOptions { kept: Some(&mask.branch), drop_path: Some(&dropping), probe: None };
-        let output = self.tower.embed(states, frames, options)?;
-        let (Some(branch), Some(last)) = (output.branch, states.last()) else {
-            candle_core::bail!("pre-training wants a branch")
-        };
-        let scale = 1.0 / temperature;
-        let vtc = nce(&output.video_embed, texts, scale)?;
-
-        let vision = &self.tower.vision;
-        let seen = vision.visual_projection().forward(&branch.patches)?.mean(1)?;
-        let mbca = nce(&seen, texts, scale)?;
-
-        let teacher = vision.project(&select(&patches_of(last, frames)?, &mask.teacher)?)?;
-        let student = self.head.1.forward(&self.head.0.forward(&branch.patches)?)?;
-        let mbta = token_loss(tokens, &student, &teacher)?;
-
-        let total = ((&vtc * weights.vtc)? + (&mbta * weights.mbta)?)?;
-        let total = (total + (&mbca * weights.mbca)?)?;
-        Ok(PretrainLosses { total, vtc, mbta, mbca })
     }
 
     /// Writes a folder that [`crate::Model`] opens: CLIP as it was, the branch as it is now, under a
@@ -352,14 +331,36 @@ impl Pretraining {
     }
 }
 
+/// A new system of `layers` layers, or as many as a branch before it had, which also says how long clips
+/// may be; none for plain CLIP.
+fn new_branch(
+    system: System,
+    layers: Option<usize>,
+    before: Option<BranchConfig>,
+) -> Option<BranchConfig> {
+    if system == System::MeanPooled {
+        return None;
+    }
+    let before = before.unwrap_or(NEW_BRANCH);
+    let own = if before.layers > 0 { before.layers } else { NEW_BRANCH.layers };
+    let layers = if system.learns() { layers.unwrap_or(own) } else { 0 };
+    Some(BranchConfig { system, layers, ..before })
+}
+
 /// Hash of what the image tower's states follow from.
 fn hash_of(
     config: &ModelConfig,
     frozen: &BTreeMap<String, Tensor>,
 ) -> Result<blake3::Hash, ModelError> {
     let mut hasher = blake3::Hasher::new();
-    let layers = config.architecture.branch.map_or(1, |branch| branch.layers);
-    hasher.update(format!("{:?} {layers}\n", config.preprocess).as_bytes());
+    let Architecture { vision, branch, .. } = &config.architecture;
+    let (system, layers) = branch.map_or((System::MeanPooled, 0), |b| (b.system, b.layers));
+    let states = system.states(layers);
+    hasher.update(format!("{:?} {states}\n", config.preprocess).as_bytes());
+    let blocks = system.blocks(vision.layers, layers);
+    if blocks != vision.layers {
+        hasher.update(format!("after {blocks} blocks\n").as_bytes());
+    }
     for (name, tensor) in frozen.iter().filter(|(name, _)| name.starts_with("backbone.")) {
         hasher.update(format!("{name} {:?}\n", tensor.dims()).as_bytes());
         for value in tensor.flatten_all()?.to_vec1::<f32>()? {
@@ -367,29 +368,4 @@ fn hash_of(
         }
     }
     Ok(hasher.finalize())
-}
-
-/// Mean over tokens of their distance (BT-ADAPTER.md 3.2 and 3.3, row 6).
-fn token_loss(loss: TokenLoss, student: &Tensor, teacher: &Tensor) -> Candle<Tensor> {
-    let (student, teacher) = match loss {
-        TokenLoss::SquaredDistance => (student.clone(), teacher.clone()),
-        TokenLoss::Cosine => (super::network::unit(student)?, super::network::unit(teacher)?),
-    };
-    // Of tokens of unit length the squared distance is 2 - 2 cos.
-    (student - teacher)?.sqr()?.sum(2)?.mean_all()
-}
-
-/// Sets whole rows of `xs [rows, ..]` to zero with probability `share`, and lets the others make up
-/// for them.
-fn drop_rows(xs: &Tensor, share: f64, rng: &mut ChaCha8Rng) -> Candle<Tensor> {
-    if share <= 0.0 {
-        return Ok(xs.clone());
-    }
-    let rows = xs.dim(0)?;
-    let kept = (1.0 / (1.0 - share)) as f32;
-    let factors: Vec<f32> =
-        (0..rows).map(|_| if rng.random::<f64>() < share { 0.0 } else { kept }).collect();
-    let mut shape = vec![1; xs.rank()];
-    shape[0] = rows;
-    xs.broadcast_mul(&Tensor::from_vec(factors, shape, &Device::Cpu)?)
 }

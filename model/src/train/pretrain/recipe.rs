@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::mask::MaskOrder;
+use crate::system::System;
 use crate::train::AdamW;
 
 /// How the branch's tokens are compared with CLIP's.
@@ -73,6 +74,17 @@ impl Recipe {
         }
     }
 
+    /// What is left of it for another system: without a branch there is nothing to mask or to compare
+    /// with CLIP, and the contrast of video and text is all that teaches.
+    #[must_use]
+    pub fn for_system(self, system: System) -> Self {
+        if system.has_branch() {
+            return self;
+        }
+        let weights = LossWeights { mbta: 0.0, mbca: 0.0, ..self.weights };
+        Self { masked: 0.0, weights, ..self }
+    }
+
     /// The optimiser's settings, with the released configuration's decay and clipping.
     pub fn optimiser(&self) -> AdamW {
         AdamW {
@@ -88,3 +100,7 @@ impl Recipe {
 /// gates begin from nothing and learn ten times as fast as copies of CLIP (BT-ADAPTER.md 7).
 pub const RATES: [(&str, f32); 4] =
     [("btadapter_T_layers", 1.0), ("balance", 1.0), ("btadapter", 0.1), ("extra_proj", 0.1)];
+
+/// The same where there is no branch: there, the table of times begins from nothing, too.
+pub const UNBRANCHED_RATES: [(&str, f32); 3] =
+    [("btadapter_T_layers", 1.0), ("btadapter_time_embed", 1.0), ("btadapter", 0.1)];

@@ -24,7 +24,7 @@ const TOKENIZER: &str = r#"{
     "model": {"type": "WordLevel", "unk_token": "?", "vocab": {"?": 0, "red": 1, "car": 2}}
 }"#;
 
-fn golden(name: &str) -> PathBuf {
+pub(super) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny").join(name)
 }
 
@@ -32,7 +32,7 @@ fn tensors(name: &str) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(golden(name), &Device::Cpu).unwrap()
 }
 
-fn tiny(start: Start, recipe: Recipe) -> Pretraining {
+pub(super) fn tiny(start: Start, recipe: Recipe) -> Pretraining {
     let architecture = fs_err::read(golden("architecture.json")).unwrap();
     let architecture: serde_json::Value = serde_json::from_slice(&architecture).unwrap();
     let config = serde_json::json!({
@@ -126,7 +126,7 @@ fn the_gradient_of_every_trainable_parameter_is_the_reference_s() {
 
 #[test]
 fn a_new_branch_starts_out_as_the_reference_s_does() {
-    let training = tiny(Start::New(None), Recipe::paper());
+    let training = tiny(Start::New(System::BtAdapter, None), Recipe::paper());
     let get = |name: &str| training.weights.get(name).unwrap();
     let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let clip = &training.frozen["backbone.layers.2.mlp.fc1.weight"];
@@ -145,13 +145,13 @@ fn a_new_branch_starts_out_as_the_reference_s_does() {
 }
 
 /// Clips of random features, each with a text of its own.
-struct Clips {
+pub(super) struct Clips {
     features: Vec<Vec<f16>>,
     texts: Vec<Vec<f32>>,
 }
 
 impl Clips {
-    fn new(training: &Pretraining, count: usize) -> Self {
+    pub(super) fn new(training: &Pretraining, count: usize) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(9);
         let mut row =
             |len: usize| -> Vec<f32> { (0..len).map(|_| rng.random_range(-1.0..1.0)).collect() };
@@ -176,7 +176,7 @@ impl Features for Clips {
     }
 }
 
-const COURSE: Course = Course {
+pub(super) const COURSE: Course = Course {
     seed: 4,
     frames: 2,
     batch: 4,
@@ -199,16 +199,16 @@ fn a_course_cut_in_two_equals_a_course_in_one_to_the_bit() {
         }
         last
     };
-    let whole = tiny(Start::New(None), Recipe::paper());
+    let whole = tiny(Start::New(System::BtAdapter, None), Recipe::paper());
     let in_one = run(&whole, &mut COURSE.optimiser(&whole), 0..5);
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint.safetensors");
-    let first = tiny(Start::New(None), Recipe::paper());
+    let first = tiny(Start::New(System::BtAdapter, None), Recipe::paper());
     let mut optimiser = COURSE.optimiser(&first);
     run(&first, &mut optimiser, 0..3);
     train::save(&path, &first.weights, &optimiser, 3).unwrap();
-    let mut second = tiny(Start::New(None), Recipe::paper());
+    let mut second = tiny(Start::New(System::BtAdapter, None), Recipe::paper());
     let mut optimiser = COURSE.optimiser(&second);
     train::check(&path, &second.weights).unwrap();
     let done = train::load(&path, &mut second.weights, &mut optimiser).unwrap();
@@ -219,7 +219,7 @@ fn a_course_cut_in_two_equals_a_course_in_one_to_the_bit() {
 #[test]
 fn a_course_lowers_its_losses_and_leaves_clip_alone() {
     let recipe = Recipe { drop_path: 0.0, ..Recipe::paper() };
-    let training = tiny(Start::New(None), recipe);
+    let training = tiny(Start::New(System::BtAdapter, None), recipe);
     let before = training.frozen.clone();
     let (clips, mut optimiser) = (Clips::new(&training, 4), COURSE.optimiser(&training));
     let course = Course { accumulate: 1, ..COURSE };
@@ -254,12 +254,13 @@ fn a_loss_that_is_no_number_stops_the_course_names_the_clips_and_changes_nothing
 fn a_checkpoint_of_another_shape_is_refused_by_name_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint.safetensors");
-    let two = tiny(Start::New(Some(2)), Recipe::paper());
+    let two = tiny(Start::New(System::BtAdapter, Some(2)), Recipe::paper());
     train::save(&path, &two.weights, &COURSE.optimiser(&two), 1).unwrap();
-    let three = tiny(Start::New(None), Recipe::paper());
+    let three = tiny(Start::New(System::BtAdapter, None), Recipe::paper());
     let error = train::check(&path, &three.weights).unwrap_err().to_string();
     assert!(error.contains("btadapter_") && error.contains("is missing"), "{error}");
-    let error = train::check(&path, &tiny(Start::New(Some(1)), Recipe::paper()).weights);
+    let error =
+        train::check(&path, &tiny(Start::New(System::BtAdapter, Some(1)), Recipe::paper()).weights);
     assert!(error.unwrap_err().to_string().contains("none of this training"));
     fs_err::write(&path, b"half a file").unwrap();
     let error = train::check(&path, &three.weights).unwrap_err().to_string();
