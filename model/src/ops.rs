@@ -2,6 +2,9 @@
 
 use candle_core::{D, Result, Tensor};
 
+/// The factor inside quick-GELU's sigmoid.
+pub(crate) const QUICK_GELU: f64 = 1.702;
+
 /// Which form of layer normalisation, softmax and quick-GELU a model is built from.
 ///
 /// `candle_nn`'s fused kernels have no backward pass, so training needs the composed forms. Both
@@ -12,6 +15,9 @@ pub enum Ops {
     Composed,
     /// One kernel each, forward only.
     Fused,
+    /// As [`Self::Fused`], with weights that hold what can be multiplied into them beforehand: see
+    /// [`VideoTower::folded`](crate::bt_adapter::VideoTower::folded).
+    Folded,
 }
 
 impl Ops {
@@ -25,7 +31,9 @@ impl Ops {
         eps: f32,
     ) -> Result<Tensor> {
         match self {
-            Self::Fused => candle_nn::ops::layer_norm(&xs.contiguous()?, weight, bias, eps),
+            Self::Fused | Self::Folded => {
+                candle_nn::ops::layer_norm(&xs.contiguous()?, weight, bias, eps)
+            }
             Self::Composed => {
                 let centred = xs.broadcast_sub(&xs.mean_keepdim(D::Minus1)?)?;
                 let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
@@ -40,7 +48,7 @@ impl Ops {
     /// Softmax over the last axis.
     pub fn softmax(self, xs: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Fused => candle_nn::ops::softmax_last_dim(&xs.contiguous()?),
+            Self::Fused | Self::Folded => candle_nn::ops::softmax_last_dim(&xs.contiguous()?),
             Self::Composed => {
                 // The maximum only keeps the exponentials in range; the result does not depend on it.
                 let max = xs.detach().max_keepdim(D::Minus1)?;
@@ -50,10 +58,22 @@ impl Ops {
         }
     }
 
-    /// `x * sigmoid(1.702 x)`: `OpenAI`'s CLIP was trained with it, not with GELU.
+    /// `x * sigmoid(1.702 x)`: `OpenAI`'s CLIP was trained with it, not with GELU. Folded, `xs` are
+    /// `1.702 x` and so is what is returned: one kernel in place of three.
     pub fn quick_gelu(self, xs: &Tensor) -> Result<Tensor> {
-        // Its backward pass exists in both forms.
-        xs * candle_nn::ops::sigmoid(&(xs * 1.702)?)?
+        match self {
+            Self::Folded => xs.silu(),
+            // Its backward pass exists in both forms.
+            Self::Fused | Self::Composed => xs * candle_nn::ops::sigmoid(&(xs * QUICK_GELU)?)?,
+        }
+    }
+
+    /// Queries times `1/sqrt(width of a head)`; folded, their weights hold it.
+    pub(crate) fn scaled_query(self, query: Tensor, scale: f64) -> Result<Tensor> {
+        match self {
+            Self::Folded => Ok(query),
+            Self::Fused | Self::Composed => query * scale,
+        }
     }
 }
 
