@@ -1,12 +1,14 @@
 """The rival of `cargo bench -p footage-model --bench video`: the same architecture in PyTorch.
 
-CLIP's image tower with BT-Adapter's branch, random weights, one clip of 8 frames, f32 or bf16, eager or
-compiled (which needs a C++ compiler), no gradients. Written from the formulas, with the usual building blocks: fused linear layers with bias,
+CLIP's image tower with BT-Adapter's branch, random weights, clips of 8 frames, f32 or bf16, eager or
+compiled (which needs a C++ compiler), on the processor or a CUDA device, no gradients. Written from the formulas, with the usual building blocks: fused linear layers with bias,
 `scaled_dot_product_attention`, `layer_norm`. Prints clips per second and CPU seconds a clip.
 
-    python3 benches/pytorch_clip.py [b32|l14] [THREADS] [SECONDS] [f32|bf16] [eager|compiled]
+    python3 benches/pytorch_clip.py [b32|l14] [THREADS] [SECONDS] [f32|bf16] [eager|compiled] [cpu|cuda:0] \
+        [CLIPS AT ONCE] [--json]
 """
 
+import json
 import sys
 import time
 
@@ -125,27 +127,40 @@ SIZES = {
 
 
 def main():
-    name = sys.argv[1] if len(sys.argv) > 1 else "b32"
-    threads = int(sys.argv[2]) if len(sys.argv) > 2 else 2
-    seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 10.0
-    dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[sys.argv[4] if len(sys.argv) > 4 else "f32"]
+    args = [arg for arg in sys.argv[1:] if arg != "--json"]
+    given = dict(enumerate(args))
+    name, threads, seconds = given.get(0, "b32"), int(given.get(1, 2)), float(given.get(2, 10.0))
+    dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[given.get(3, "f32")]
+    how, device, batch = given.get(4, "eager"), torch.device(given.get(5, "cpu")), int(given.get(6, 1))
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    how = sys.argv[5] if len(sys.argv) > 5 else "eager"
-    model = Model(*SIZES[name]).eval().to(dtype)
+    model = Model(*SIZES[name]).eval().to(device, dtype)
     if how == "compiled":
         model = torch.compile(model)
-    clip = torch.randn(1, 8, 3, 224, 224).to(dtype)
+    clips = torch.randn(batch, 8, 3, 224, 224).to(device, dtype)
+
+    def run():
+        # As ours: until the embeddings are with the host.
+        model(clips).float().cpu()
+
     with torch.inference_mode():
-        model(clip)
+        for _ in range(1 if device.type == "cpu" else 5):
+            run()
         start, cpu, walls = time.perf_counter(), time.process_time(), []
         while time.perf_counter() - start < seconds or len(walls) < 3:
             begin = time.perf_counter()
-            model(clip)
+            run()
             walls.append(time.perf_counter() - begin)
-        cpu = (time.process_time() - cpu) / len(walls)
-    speed = 1 / sorted(walls)[len(walls) // 2]
-    print(f"PyTorch {torch.__version__} {name}, {dtype}, {how}, {threads} threads")
+        cpu = (time.process_time() - cpu) / len(walls) / batch
+    speed = batch / sorted(walls)[len(walls) // 2]
+    on_gpu = device.type == "cuda"
+    if "--json" in sys.argv:
+        device_name = torch.cuda.get_device_name(device) if on_gpu else "cpu"
+        dtype = given.get(3, "f32")
+        print(json.dumps(dict(torch=torch.__version__, model=name, dtype=dtype, how=how, batch=batch,
+                              device_name=device_name, clips_per_s=speed)))
+        return
+    print(f"PyTorch {torch.__version__} {name}, {dtype}, {how}, {device}, {threads} threads, {batch} at once")
     print(f"one clip: {speed:.3f} clips/s, {cpu:.4f} CPU seconds a clip ({len(walls)} runs)")
 
 

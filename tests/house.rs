@@ -102,6 +102,9 @@ pub fn render(folder: &Path, seed: u64, videos: usize, seconds: u32) {
 
 /// Writes a model that is another than the bundled one by its fingerprint alone, and sees what that sees.
 /// Gives its folder.
+///
+/// # Panics
+/// When it cannot be written.
 pub fn twin_model(folder: &Path) -> String {
     let bundled = root().join("models/mini");
     fs_err::create_dir(folder).expect("the folder is new");

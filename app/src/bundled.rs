@@ -10,8 +10,8 @@ const WEIGHTS: &[u8] = include_bytes!("../../models/mini/model.safetensors");
 const TOKENIZER: &[u8] = include_bytes!("../../models/mini/tokenizer.json");
 
 /// Loads the bundled model.
-pub(crate) fn model(options: ModelOptions) -> Result<Model> {
-    Model::from_bytes_with(CONFIG, WEIGHTS, Some(TOKENIZER), &Device::Cpu, options)
+pub(crate) fn model(device: &Device, options: ModelOptions) -> Result<Model> {
+    Model::from_bytes_with(CONFIG, WEIGHTS, Some(TOKENIZER), device, options)
         .context("cannot load the bundled model")
 }
 

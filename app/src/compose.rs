@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use candle_core::Device;
 use footage_clip::{ModelRef, SourceId, SourceKind, SourceRecord, UtcStart};
 use footage_index::{
     Collection, EmbeddedIndex, EmbeddedSettings, Filter, FindClips, IndexError, Ledger, With,
@@ -57,8 +56,10 @@ impl House {
     pub(crate) fn open_model(&self) -> Result<Model> {
         let Settings { precision, fit, .. } = self.settings;
         let options = ModelOptions { precision, fit };
-        let Some(path) = self.model_path()? else { return bundled::model(options) };
-        let model = Model::open_with(&path, &Device::Cpu, options)
+        let path = self.model_path()?;
+        let device = self.settings.device.open()?;
+        let Some(path) = path else { return bundled::model(&device, options) };
+        let model = Model::open_with(&path, &device, options)
             .with_context(|| format!("cannot load the model in {}", path.display()))?;
         for file in model.files() {
             tracing::info!("{}", described(file));

@@ -82,7 +82,7 @@ fn main() {
     };
     let architecture = architecture(&model);
     let side = architecture.vision.image;
-    let vb = generated::var_builder().pp("backbone");
+    let vb = generated::var_builder(&candle_core::Device::Cpu).pp("backbone");
     let tower = VideoTower::new(&architecture, Ops::Fused, &vb).unwrap();
     let config: PreprocessConfig = serde_json::from_value(serde_json::json!({
         "mean": [122.771, 116.746, 104.093], "std": [68.5, 66.632, 70.323]

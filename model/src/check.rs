@@ -18,8 +18,9 @@
 //! | `masked_{ref,tube}.` + as above | with the tokens of `mask.ref`, `mask.position_major` dropped |
 //! | `text.`, `textN.` + `last_hidden`, `embed` | for `token_ids`, `token_ids_lenN` |
 //!
-//! Embeddings are computed twice, on tensors and by the path that the CPU takes in daily use
-//! ([`crate::cpu`]); the second has `(cpu)` after its name.
+//! Embeddings of videos are computed again as they are in daily use: on the CPU by its own path
+//! ([`crate::cpu`]), with `(cpu)` after the name; and as another device does
+//! ([`VideoTower::folded`]), with `(folded)` after the name in `f32`, and by the angle in `bf16`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -40,7 +41,8 @@ use crate::weights::WeightsFile;
 /// How far one of our tensors is from the expected one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorDifference {
-    /// Its name in the expected file, followed by ` (cpu)` where the CPU's own path computed it.
+    /// Its name in the expected file, followed by ` (cpu)` where the CPU's own path computed it, and
+    /// by ` (folded)` where that of other devices did.
     pub name: String,
     /// Its shape, the same on both sides.
     pub shape: Vec<usize>,
@@ -48,11 +50,22 @@ pub struct TensorDifference {
     pub max_abs_diff: f32,
 }
 
+/// How far an embedding in `bf16` turns from the expected one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rounded {
+    /// Its name in the expected file.
+    pub name: String,
+    /// The least cosine between ours and the expected of all rows.
+    pub cosine: f32,
+}
+
 /// What was compared and what could not be.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CheckReport {
     /// The tensors compared, by name.
     pub differences: Vec<TensorDifference>,
+    /// Embeddings of videos in `bf16`, as a device other than the CPU computes them.
+    pub rounded: Vec<Rounded>,
     /// Expected tensors that this program does not compute, or lacks the input for.
     pub not_compared: Vec<String>,
 }
@@ -62,9 +75,14 @@ impl CheckReport {
     pub fn largest(&self) -> Option<&TensorDifference> {
         self.differences.iter().max_by(|a, b| a.max_abs_diff.total_cmp(&b.max_abs_diff))
     }
+
+    /// The embedding that `bf16` turns most, if there is any.
+    pub fn most_rounded(&self) -> Option<&Rounded> {
+        self.rounded.iter().min_by(|a, b| a.cosine.total_cmp(&b.cosine))
+    }
 }
 
-/// Runs the model of `weights` on `input` and compares with `expected`, on the CPU in `f32`.
+/// Runs the model of `weights` on `input` on a device, and compares with `expected`.
 ///
 /// The sizes are read off the weights unless `architecture` gives them; heads cannot be read off,
 /// and are then taken to have 64 channels, as in every published CLIP.
@@ -74,6 +92,7 @@ pub fn check(
     expected: &Path,
     architecture: Option<&Architecture>,
     ops: Ops,
+    device: &Device,
 ) -> Result<CheckReport, ModelError> {
     let checkpoint = Checkpoint::from_files(&[WeightsFile::open(weights)?])?;
     let architecture = match architecture {
@@ -81,12 +100,17 @@ pub fn check(
         None => crate::infer::architecture(&checkpoint)?,
     };
     architecture.check()?;
-    let (input, expected) = (read_tensors(input)?, read_tensors(expected)?);
+    let (input, expected) = (read_tensors(input, device)?, read_tensors(expected, &Device::Cpu)?);
     refuse_empty(&input)?;
-    let mut computed =
-        Computed { tensors: HashMap::new(), on_cpu: HashMap::new(), expected: &expected };
+    let mut computed = Computed {
+        tensors: HashMap::new(),
+        daily: Vec::new(),
+        rounded: HashMap::new(),
+        expected: &expected,
+        device,
+    };
 
-    let vb = checkpoint.var_builder(&Device::Cpu);
+    let vb = checkpoint.var_builder(device);
     let tower = VideoTower::new(&architecture, ops, &vb.pp("backbone"))?;
     let has_text = checkpoint.names().any(|name| name.starts_with("text_backbone."));
     let text = if has_text {
@@ -107,9 +131,12 @@ pub fn check(
 struct Computed<'a> {
     /// On tensors.
     tensors: HashMap<String, Tensor>,
-    /// By the CPU's own path.
-    on_cpu: HashMap<String, Tensor>,
+    /// As in daily use, in `f32`: with the path after the name.
+    daily: Vec<(String, &'static str, Tensor)>,
+    /// As in daily use of another device, in `bf16`.
+    rounded: HashMap<String, Tensor>,
     expected: &'a BTreeMap<String, Tensor>,
+    device: &'a Device,
 }
 
 impl Computed<'_> {
@@ -123,14 +150,23 @@ impl Computed<'_> {
         }
     }
 
-    /// The embeddings of prepared pixels, by the CPU's own path.
-    fn keep_on_cpu(
+    /// The embeddings of prepared pixels, as they are computed in daily use.
+    fn keep_daily(
         &mut self,
-        name: String,
+        name: &str,
         tower: &VideoTower,
         pixels: &Tensor,
     ) -> Result<(), ModelError> {
-        if self.expected.contains_key(&name) {
+        if !self.expected.contains_key(name) {
+            return Ok(());
+        }
+        let folded = |dtype: DType| -> Result<Tensor, ModelError> {
+            let (tower, pixels) = (tower.folded(dtype)?, pixels.to_dtype(dtype)?);
+            Ok(tower.forward(&pixels, BranchOptions::default())?.video_embed)
+        };
+        self.daily.push((name.to_owned(), "folded", folded(DType::F32)?));
+        self.rounded.insert(name.to_owned(), folded(DType::BF16)?);
+        if self.device.is_cpu() {
             // The pixels are prepared already.
             let as_they_are = PreprocessConfig {
                 fit: Fit::default(),
@@ -142,7 +178,7 @@ impl Computed<'_> {
             let preprocess = Preprocess::new(as_they_are, tower.vision.config().image);
             let encoder = CpuVideoEncoder::new(tower, preprocess, Precision::F32)?;
             let rows = encoder.embed_pixels(pixels)?;
-            self.on_cpu.insert(name, Tensor::new(rows, &Device::Cpu)?);
+            self.daily.push((name.to_owned(), "cpu", Tensor::new(rows, &Device::Cpu)?));
         }
         Ok(())
     }
@@ -156,7 +192,7 @@ impl Computed<'_> {
             let plain = VideoTower { branch: None, unbranched: None, ..tower.clone() };
             let output = plain.forward(pixels, BranchOptions::default())?;
             self.keep("clip.video_embed".into(), &output.video_embed);
-            self.keep_on_cpu("clip.video_embed".into(), &plain, pixels)?;
+            self.keep_daily("clip.video_embed", &plain, pixels)?;
         }
         let Some(branch) = &tower.branch else { return Ok(()) };
         let is_gated = branch.config().mode == BranchMode::Gated;
@@ -182,14 +218,14 @@ impl Computed<'_> {
                     None if rest.is_empty() => {
                         self.trace(prefix, &tower, pixels, kept.as_ref())?;
                         if kept.is_none() {
-                            self.keep_on_cpu(format!("{prefix}.video_embed"), &tower, pixels)?;
+                            self.keep_daily(&format!("{prefix}.video_embed"), &tower, pixels)?;
                         }
                     }
                     Some(frames) if frames.parse::<usize>().is_ok() && kept.is_none() => {
                         let output = tower.forward(pixels, BranchOptions::default())?;
                         let name = format!("{prefix}.t{frames}.video_embed");
-                        self.keep(name.clone(), &output.video_embed);
-                        self.keep_on_cpu(name, &tower, pixels)?;
+                        self.keep_daily(&name, &tower, pixels)?;
+                        self.keep(name, &output.video_embed);
                     }
                     _ => {}
                 }
@@ -245,7 +281,7 @@ impl Computed<'_> {
                 (0u32..).zip(row).filter(|(_, dropped)| **dropped == 0).map(|(at, _)| at).collect()
             })
             .collect();
-        Ok(Some(Tensor::new(kept, &Device::Cpu)?))
+        Ok(Some(Tensor::new(kept, self.device)?))
     }
 
     fn text(
@@ -253,7 +289,8 @@ impl Computed<'_> {
         tower: &TextTower,
         input: &BTreeMap<String, Tensor>,
     ) -> Result<(), ModelError> {
-        let on_cpu = CpuTextTower::new(tower.clone())?;
+        let is_cpu = self.device.is_cpu();
+        let on_cpu = is_cpu.then(|| CpuTextTower::new(tower.clone())).transpose()?;
         for (name, ids) in input {
             let Some(rest) = name.strip_prefix("token_ids") else { continue };
             let prefix = match rest.strip_prefix("_len") {
@@ -264,10 +301,12 @@ impl Computed<'_> {
             let hidden = tower.hidden(ids)?;
             self.keep(format!("{prefix}.embed"), &tower.pool(&hidden, ids)?);
             self.keep(format!("{prefix}.last_hidden"), &hidden);
+            let Some(on_cpu) = &on_cpu else { continue };
             let rows = ids.to_dtype(DType::U32)?.to_vec2::<u32>()?;
             let rows: Vec<Vec<f32>> =
                 rows.iter().map(|ids| on_cpu.embed_ids(ids)).collect::<Result<_, _>>()?;
-            self.on_cpu.insert(format!("{prefix}.embed"), Tensor::new(rows, &Device::Cpu)?);
+            let rows = Tensor::new(rows, &Device::Cpu)?;
+            self.daily.push((format!("{prefix}.embed"), "cpu", rows));
         }
         Ok(())
     }
@@ -279,8 +318,12 @@ impl Computed<'_> {
                 Some(ours) => report.differences.push(difference(name, ours, expected)?),
                 None => report.not_compared.push(name.clone()),
             }
-            if let Some(ours) = self.on_cpu.get(name) {
-                report.differences.push(difference(&format!("{name} (cpu)"), ours, expected)?);
+            for (_, path, ours) in self.daily.iter().filter(|(theirs, ..)| theirs == name) {
+                report.differences.push(difference(&format!("{name} ({path})"), ours, expected)?);
+            }
+            if let Some(ours) = self.rounded.get(name) {
+                let cosine = least_cosine(ours, expected)?;
+                report.rounded.push(Rounded { name: name.clone(), cosine });
             }
         }
         Ok(report)
@@ -309,6 +352,18 @@ fn difference(
     Ok(TensorDifference { name: name.to_owned(), shape: expected.dims().to_vec(), max_abs_diff })
 }
 
+/// The least cosine between the rows of two tensors of one shape.
+fn least_cosine(ours: &Tensor, expected: &Tensor) -> Result<f32, ModelError> {
+    let ours = ours.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+    let theirs = expected.to_dtype(DType::F64)?;
+    let dot = |a: &Tensor, b: &Tensor| (a * b)?.sum(1);
+    let lengths = (dot(&ours, &ours)? * dot(&theirs, &theirs)?)?.sqrt()?;
+    let cosines = (dot(&ours, &theirs)? / lengths)?.to_vec1::<f64>()?;
+    // `min` would overlook NaN.
+    let least = |least: f64, cosine: f64| if cosine.is_nan() { -1.0 } else { least.min(cosine) };
+    Ok(cosines.into_iter().fold(1.0, least) as f32)
+}
+
 /// There is nothing to compute from a tensor with a side of 0.
 fn refuse_empty(input: &BTreeMap<String, Tensor>) -> Result<(), ModelError> {
     match input.iter().find(|(_, tensor)| tensor.elem_count() == 0) {
@@ -320,10 +375,10 @@ fn refuse_empty(input: &BTreeMap<String, Tensor>) -> Result<(), ModelError> {
     }
 }
 
-fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, ModelError> {
+fn read_tensors(path: &Path, device: &Device) -> Result<BTreeMap<String, Tensor>, ModelError> {
     let map = map_file(path)?;
     safetensors::SafeTensors::deserialize(&map)
         .map_err(|error| CheckpointError::Unreadable(format!("{}: {error}", path.display())))?;
-    let tensors = candle_core::safetensors::load_buffer(&map, &Device::Cpu)?;
+    let tensors = candle_core::safetensors::load_buffer(&map, device)?;
     Ok(tensors.into_iter().collect())
 }

@@ -131,6 +131,8 @@ impl VisionTower {
 
     /// Layer norm and projection: `[.., D] -> [.., P]`.
     pub fn project(&self, xs: &Tensor) -> Result<Tensor> {
+        // Exactly, in whatever type the blocks are computed: it is little work.
+        let xs = &xs.to_dtype(self.post_layernorm.weight().dtype())?;
         self.visual_projection.forward(&self.post_layernorm.forward(xs)?)
     }
 

@@ -15,8 +15,9 @@ pub struct FrameFeatures(pub(crate) Arc<States>);
 /// The states of one frame, where the encoder that made them wants them.
 #[derive(Debug)]
 pub(crate) enum States {
-    /// One tensor for each state, `[1, 1+N, D]`.
-    Tensors(Vec<Tensor>),
+    /// All states, `[1, states, 1+N, D]`, on the encoder's device; of plain CLIP, the class token
+    /// alone.
+    Tensor(Tensor),
     /// All states end to end, `[states, 1+N, D]`.
     Floats(Box<[f32]>),
     /// Those of each of a picture's tiles.
@@ -32,11 +33,20 @@ impl FrameFeatures {
         }
     }
 
-    /// The states of a frame as `count` tensors.
-    pub(crate) fn tensors(&self, count: usize) -> Result<&[Tensor], ModelError> {
+    /// The states of a frame as a tensor, `count` of them.
+    pub(crate) fn tensor(&self, count: usize) -> Result<&Tensor, ModelError> {
         match &*self.0 {
-            States::Tensors(states) if states.len() == count => Ok(states),
+            States::Tensor(states) if states.dims().get(1) == Some(&count) => Ok(states),
             _ => Err(ModelError::ForeignFeatures),
+        }
+    }
+
+    /// The memory that they take, in bytes, wherever they lie.
+    pub fn bytes(&self) -> usize {
+        match &*self.0 {
+            States::Tensor(states) => states.elem_count() * states.dtype().size_in_bytes(),
+            States::Floats(floats) => size_of_val::<[f32]>(floats),
+            States::Tiles(tiles) => tiles.iter().map(Self::bytes).sum(),
         }
     }
 }

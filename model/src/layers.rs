@@ -14,8 +14,8 @@ pub(crate) const LAYER_NORM_EPS: f32 = 1e-5;
 /// `y = x Wᵀ + b`, with `W [out, in]`.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Option<Tensor>,
 }
 
 impl Linear {
@@ -83,9 +83,9 @@ impl Linear {
 /// Normalisation of each token over its channels.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
-    ops: Ops,
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
+    pub(crate) ops: Ops,
 }
 
 impl LayerNorm {
@@ -119,7 +119,7 @@ pub struct Attention {
     pub(crate) v_proj: Linear,
     pub(crate) out_proj: Linear,
     pub(crate) heads: usize,
-    ops: Ops,
+    pub(crate) ops: Ops,
 }
 
 impl Attention {
@@ -170,7 +170,7 @@ impl Attention {
             xs.reshape((m, s, self.heads, d / self.heads))?.transpose(1, 2)?.contiguous() // M H S D/H
         };
         let scale = 1.0 / ((d / self.heads) as f64).sqrt();
-        let q = split((self.q_proj.forward(xs)? * scale)?)?;
+        let q = split(self.ops.scaled_query(self.q_proj.forward(xs)?, scale)?)?;
         let k = split(self.k_proj.forward(xs)?)?;
         let v = split(self.v_proj.forward(xs)?)?;
         let scores = q.matmul(&k.t()?)?; // M H S S
@@ -188,7 +188,7 @@ impl Attention {
 pub struct Mlp {
     pub(crate) fc1: Linear,
     pub(crate) fc2: Linear,
-    ops: Ops,
+    pub(crate) ops: Ops,
 }
 
 impl Mlp {

@@ -27,6 +27,7 @@ pub mod clip_vision;
 pub mod config;
 pub mod conversation;
 pub mod cpu;
+mod device;
 mod encoder;
 mod error;
 mod infer;
@@ -42,14 +43,16 @@ mod tiles;
 pub mod tokenizer;
 pub mod unbranched;
 pub mod weights;
+mod work;
 
 pub use candle_core::Device;
 pub use footage_clip::{Embedding, Fingerprint, RgbFrame, WindowSpec as WindowDefaults};
 
-pub use crate::check::{CheckReport, TensorDifference, check};
+pub use crate::check::{CheckReport, Rounded, TensorDifference, check};
 pub use crate::checkpoint::{Coverage, FileReport};
 pub use crate::config::{Calibration, ModelConfig};
 pub use crate::cpu::Precision;
+pub use crate::device::{DeviceChoice, HAS_CUDA, device_name};
 pub use crate::encoder::{FrameFeatures, TextEncoder, VideoEncoder};
 pub use crate::error::ModelError;
 pub use crate::layout::reference_preprocess;
@@ -58,6 +61,7 @@ pub use crate::model::{
 };
 pub use crate::ops::Ops;
 pub use crate::system::System;
-pub use crate::tensor_encoder::{TensorTextEncoder, TensorVideoEncoder};
+pub use crate::tensor_encoder::{Batches, TensorTextEncoder, TensorVideoEncoder};
+pub use crate::work::matrix_peak;
 
 pub mod train;

@@ -135,7 +135,8 @@ impl Model {
             Box::new(CpuVideoEncoder::read(architecture, &backbone, preprocess, precision)?)
         } else {
             let tower = VideoTower::new(architecture, Ops::Fused, &backbone)?;
-            Box::new(TensorVideoEncoder::new(tower, preprocess))
+            let tower = tower.folded(precision.dtype())?;
+            Box::new(TensorVideoEncoder::new(tower, preprocess)?)
         };
         let video: Box<dyn VideoEncoder> = if config.preprocess.fit == Fit::Tile {
             Box::new(TiledVideoEncoder::new(video))
@@ -212,7 +213,7 @@ impl Model {
 /// How a model is used, other than it says itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ModelOptions {
-    /// How exactly matrices are multiplied on the CPU.
+    /// How exactly videos are computed.
     pub precision: Precision,
     /// How a picture becomes a square; as the model says where none.
     pub fit: Option<Fit>,

@@ -2,6 +2,9 @@
 
 use candle_core::{D, Result, Tensor};
 
+/// The factor inside quick-GELU's sigmoid.
+pub(crate) const QUICK_GELU: f64 = 1.702;
+
 /// Which form of layer normalisation, softmax and quick-GELU a model is built from.
 ///
 /// `candle_nn`'s fused kernels have no backward pass, so training needs others. All compute the same
@@ -15,6 +18,9 @@ pub enum Ops {
     /// One kernel each with a backward pass, and one for the whole of self-attention, on the CPU in
     /// `f32`; elsewhere as [`Self::Composed`].
     Learning,
+    /// As [`Self::Fused`], with weights that hold what can be multiplied into them beforehand: see
+    /// [`VideoTower::folded`](crate::bt_adapter::VideoTower::folded).
+    Folded,
 }
 
 impl Ops {
@@ -28,7 +34,9 @@ impl Ops {
         eps: f32,
     ) -> Result<Tensor> {
         match self {
-            Self::Fused => candle_nn::ops::layer_norm(&xs.contiguous()?, weight, bias, eps),
+            Self::Fused | Self::Folded => {
+                candle_nn::ops::layer_norm(&xs.contiguous()?, weight, bias, eps)
+            }
             Self::Learning if xs.device().is_cpu() => {
                 // What is frozen needs no gradient of its own.
                 let learns = weight.is_variable();
@@ -48,7 +56,7 @@ impl Ops {
     /// Softmax over the last axis.
     pub fn softmax(self, xs: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Fused => candle_nn::ops::softmax_last_dim(&xs.contiguous()?),
+            Self::Fused | Self::Folded => candle_nn::ops::softmax_last_dim(&xs.contiguous()?),
             Self::Composed | Self::Learning => {
                 // The maximum only keeps the exponentials in range; the result does not depend on it.
                 let max = xs.detach().max_keepdim(D::Minus1)?;
@@ -58,12 +66,25 @@ impl Ops {
         }
     }
 
-    /// `x * sigmoid(1.702 x)`: `OpenAI`'s CLIP was trained with it, not with GELU.
+    /// `x * sigmoid(1.702 x)`: `OpenAI`'s CLIP was trained with it, not with GELU. Folded, `xs` are
+    /// `1.702 x` and so is what is returned: one kernel in place of three.
     pub fn quick_gelu(self, xs: &Tensor) -> Result<Tensor> {
-        if self == Self::Learning && xs.device().is_cpu() {
-            return crate::train::quick_gelu(&xs.contiguous()?);
+        match self {
+            Self::Folded => xs.silu(),
+            Self::Learning if xs.device().is_cpu() => crate::train::quick_gelu(&xs.contiguous()?),
+            // Its backward pass exists in both forms.
+            Self::Fused | Self::Composed | Self::Learning => {
+                xs * candle_nn::ops::sigmoid(&(xs * QUICK_GELU)?)?
+            }
         }
-        xs * candle_nn::ops::sigmoid(&(xs * 1.702)?)?
+    }
+
+    /// Queries times `1/sqrt(width of a head)`; folded, their weights hold it.
+    pub(crate) fn scaled_query(self, query: Tensor, scale: f64) -> Result<Tensor> {
+        match self {
+            Self::Folded => Ok(query),
+            Self::Fused | Self::Composed | Self::Learning => query * scale,
+        }
     }
 }
 

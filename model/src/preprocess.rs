@@ -35,6 +35,11 @@ impl Preprocess {
         self.side
     }
 
+    /// Mean and standard deviation of red, green and blue, 0 to 255.
+    pub(crate) fn constants(&self) -> ([f32; 3], [f32; 3]) {
+        (self.config.mean, self.config.std)
+    }
+
     /// Values of one frame: `3 * side * side`.
     pub fn len(&self) -> usize {
         3 * self.side * self.side

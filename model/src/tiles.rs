@@ -74,7 +74,7 @@ impl TiledVideoEncoder {
     fn embed_clip(&self, clip: &[FrameFeatures]) -> Result<Embedding, ModelError> {
         let of_frame = |frame: &FrameFeatures| match &*frame.0 {
             States::Tiles(tiles) => Ok(tiles.clone()),
-            States::Tensors(_) | States::Floats(_) => Err(ModelError::ForeignFeatures),
+            States::Tensor(_) | States::Floats(_) => Err(ModelError::ForeignFeatures),
         };
         let frames = clip.iter().map(of_frame).collect::<Result<Vec<_>, _>>()?;
         let count = frames.iter().map(Vec::len).max().unwrap_or(0);

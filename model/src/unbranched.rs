@@ -5,7 +5,7 @@
 //! systems begins as CLIP; the final layer norm and projection are CLIP's own. Parameters have the names of
 //! the branch's, and the copies of CLIP's blocks those of its spatial layers.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::bt_adapter::{DropPath, PatchTokens, TemporalLayer, class_tokens_of, patches_of};
@@ -61,6 +61,20 @@ impl Unbranched {
                 .map(|layer| TemporalLayer::new(width, heads, ops, &temporal.pp(layer)))
                 .collect::<Result<_>>()?,
             blocks: (0..layers).map(block).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The same with weights of `dtype`: see [`crate::bt_adapter::VideoTower::folded`].
+    pub(crate) fn folded(&self, dtype: DType) -> Result<Self> {
+        Ok(Self {
+            config: self.config,
+            time_embed: self.time_embed.as_ref().map(|table| table.to_dtype(dtype)).transpose()?,
+            t_layers: self
+                .t_layers
+                .iter()
+                .map(|layer| layer.folded(dtype))
+                .collect::<Result<_>>()?,
+            blocks: self.blocks.iter().map(|block| block.folded(dtype)).collect::<Result<_>>()?,
         })
     }
 

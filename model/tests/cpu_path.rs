@@ -101,8 +101,12 @@ impl Shape {
     }
 
     fn tower(&self) -> VideoTower {
-        VideoTower::new(&self.architecture(), Ops::Fused, &generated::var_builder().pp("backbone"))
-            .unwrap()
+        VideoTower::new(
+            &self.architecture(),
+            Ops::Fused,
+            &generated::var_builder(&Device::Cpu).pp("backbone"),
+        )
+        .unwrap()
     }
 
     fn cpu(&self, precision: Precision) -> CpuVideoEncoder {
@@ -146,7 +150,7 @@ fn assert_close(what: &str, ours: &[Embedding], theirs: &[Embedding]) {
 fn clips_of_every_length_are_embedded_as_on_tensors_whatever_the_model_s_sizes() {
     let frames = frames(13);
     for (number, shape) in SHAPES.iter().enumerate() {
-        let tensors = TensorVideoEncoder::new(shape.tower(), shape.preprocess());
+        let tensors = TensorVideoEncoder::new(shape.tower(), shape.preprocess()).unwrap();
         let cpu = shape.cpu(Precision::F32);
         assert_eq!((cpu.dim(), cpu.max_frames()), (tensors.dim(), tensors.max_frames()));
         let (on_tensors, on_cpu) =
@@ -195,7 +199,7 @@ fn clips_with_shared_frames_equal_clips_computed_alone_to_the_bit() {
 #[test]
 fn clips_with_shared_frames_equal_clips_computed_alone_on_tensors() {
     let frames = frames(12);
-    let encoder = TensorVideoEncoder::new(SHAPES[0].tower(), SHAPES[0].preprocess());
+    let encoder = TensorVideoEncoder::new(SHAPES[0].tower(), SHAPES[0].preprocess()).unwrap();
     let shared =
         encoder.embed_clips(&windows(&encoder.frame_features(&frames).unwrap(), 8, 2)).unwrap();
     for (shared, frames) in shared.iter().zip(frames.windows(8).step_by(2)) {
@@ -219,7 +223,7 @@ fn texts_of_every_length_are_embedded_as_on_tensors() {
             .as_bytes(),
         )
         .unwrap();
-        let vb = generated::var_builder().pp("text_backbone");
+        let vb = generated::var_builder(&Device::Cpu).pp("text_backbone");
         let tower =
             TextTower::new(architecture.text, architecture.projection, Ops::Fused, &vb).unwrap();
         let tokenizer = || Tokenizer::new(&config, None).unwrap();
@@ -268,6 +272,6 @@ fn clips_that_do_not_fit_the_model_are_refused() {
 
     let other = SHAPES[0].cpu(Precision::F32);
     assert!(matches!(other.embed_clips(&[clip(2)]), Err(ModelError::ForeignFeatures)));
-    let tensors = TensorVideoEncoder::new(shape.tower(), shape.preprocess());
+    let tensors = TensorVideoEncoder::new(shape.tower(), shape.preprocess()).unwrap();
     assert!(matches!(tensors.embed_clips(&[clip(2)]), Err(ModelError::ForeignFeatures)));
 }

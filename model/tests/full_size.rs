@@ -59,8 +59,12 @@ fn generated_weights_are_those_the_reference_was_given() {
 fn vit_b32_with_branch_gives_the_reference_s_embeddings() {
     let tensors = candle_core::safetensors::load(expected(), &Device::Cpu).unwrap();
     let expected = |name: &str| tensors[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    let gated =
-        VideoTower::new(&vit_b32(), Ops::Fused, &generated::var_builder().pp("backbone")).unwrap();
+    let gated = VideoTower::new(
+        &vit_b32(),
+        Ops::Fused,
+        &generated::var_builder(&Device::Cpu).pp("backbone"),
+    )
+    .unwrap();
     let additive = VideoTower {
         branch: gated.branch.as_ref().map(footage_model::bt_adapter::BtAdapter::additive),
         ..gated.clone()

@@ -38,6 +38,7 @@ fn a_training_checkpoint_under_the_authors_internal_names_computes_what_the_refe
         &golden("tiny/expected.safetensors"),
         Some(&architecture),
         Ops::Fused,
+        &Device::Cpu,
     )
     .unwrap();
     let gated: Vec<_> =

@@ -45,7 +45,7 @@ impl Trust {
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
+        fs_err::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
         Self { folder, proxy }
     }
 

@@ -69,13 +69,14 @@ pub(crate) enum Format {
     Ucf101,
     /// Questions: CSV `path,question,answer[,type,from,to]`, or a folder with a questions.csv
     Qa,
-    /// MSVD-QA: its JSON, or a test_q.json with test_a.json beside it
+    /// MSVD-QA: its JSON, or a `test_q.json` with `test_a.json` beside it
     MsvdQa,
-    /// MSRVTT-QA: its JSON, or a test_q.json with test_a.json beside it
+    /// MSRVTT-QA: its JSON, or a `test_q.json` with `test_a.json` beside it
     MsrvttQa,
-    /// ActivityNet-QA: test_q.json, with test_a.json beside it
+    /// ActivityNet-QA: `test_q.json`, with `test_a.json` beside it
     ActivitynetQa,
-    /// Video-ChatGPT's benchmark: generic_qa.json, temporal_qa.json, consistency_qa.json, or their folder
+    /// Video-ChatGPT's benchmark: `generic_qa.json`, `temporal_qa.json`, `consistency_qa.json`, or the
+    /// folder of these
     VideoChatgpt,
     /// A folder that `footage synth` rendered: what its truth knows to ask
     Synth,

@@ -189,7 +189,9 @@ impl<I: Index + 'static> Migration<I> {
         });
         let mut looked = Vec::new();
         while receiver.recv_many(&mut looked, BATCH).await > 0 {
-            looked.iter().for_each(|_| on_clip(0));
+            for _ in &looked {
+                on_clip(0);
+            }
             held.extend(self.keep(&mut looked).await.map_err(Unseen::Index)?);
         }
         match looking.await {

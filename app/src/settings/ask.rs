@@ -142,7 +142,7 @@ fn stamps(dir: &Path) -> Result<String> {
         let walk = walkdir::WalkDir::new(folder).max_depth(3).sort_by_file_name();
         for entry in walk.into_iter().filter_map(Result::ok).filter(|e| e.file_type().is_file()) {
             let about = entry.metadata().map(|about| (about.len(), about.modified().ok()));
-            write!(stamps, " {:?} {:?}", entry.file_name(), about.ok())?;
+            write!(stamps, " {} {:?}", entry.file_name().display(), about.ok())?;
         }
     }
     Ok(stamps)

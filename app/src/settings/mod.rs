@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, ensure};
 use footage_clip::{PartialClip, Rate, WindowSpec};
 use footage_indexer::IndexerSettings;
 use footage_model::config::Fit;
-use footage_model::{Model, Precision};
+use footage_model::{DeviceChoice, Model, Precision};
 use footage_pipeline::{
     DecodeMode, DecodeSettings, EmbedSettings, LiveDecode, PictureSize, RecordingSettings,
     Transport,
@@ -53,7 +53,9 @@ pub(crate) struct Settings {
     pub data_dir: PathBuf,
     /// None: the bundled model.
     pub model_dir: Option<PathBuf>,
-    /// How exactly the processor multiplies for videos.
+    /// Where models are computed.
+    pub device: DeviceChoice,
+    /// How exactly videos are computed.
     pub precision: Precision,
     /// None: as the model was trained.
     pub fit: Option<Fit>,
@@ -194,6 +196,7 @@ impl Settings {
         Ok(Self {
             data_dir: data_dir(&layers.get::<String>("data.dir")?)?,
             model_dir: non_empty(layers.get::<String>("model.dir")?),
+            device: layers.parsed_unless("model.device", "auto")?.unwrap_or_default(),
             precision: layers.get("model.precision")?,
             fit: match layers.get::<String>("model.fit")?.as_str() {
                 "model" => None,
@@ -217,6 +220,7 @@ impl Settings {
                 max_frames: layers.count("embed.max_frames", 4096)?,
                 max_clips: layers.count("embed.max_clips", 4096)?,
                 queue_clips: layers.count("embed.queue_clips", 65_536)?,
+                max_features_bytes: layers.within::<u64>("embed.features_mib", 1, 1 << 30)? << 20,
                 ..EmbedSettings::default()
             },
             live: LiveSettings {

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
-use footage_model::Ops;
 use footage_model::config::Architecture;
+use footage_model::{DeviceChoice, Ops, device_name};
 use serde_json::{Value, json};
 
 use crate::cli::Stated;
@@ -74,6 +74,12 @@ struct Check {
     /// Largest difference at which the check passes
     #[arg(long, value_name = "X", default_value_t = 2e-5)]
     tolerance: f32,
+    /// Least cosine between an embedding in bf16 and the expected one at which the check passes
+    #[arg(long, value_name = "X", default_value_t = 0.9999)]
+    least_cosine: f32,
+    /// Where to compute: auto, cpu, cuda or cuda:1; the setting model.device unless given
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -92,7 +98,7 @@ impl Args {
 pub(crate) fn run(args: Args, house: &House) -> Result<Outcome> {
     match args.verb {
         Verb::List { json } => list(house, json),
-        Verb::Check(args) => check(&args),
+        Verb::Check(args) => check(&args, house),
         Verb::Pull(args) => pull::pull(&args, house),
         Verb::Verify(args) => pull::verify(&args, house),
         Verb::Remove(args) => pull::remove(&args, house),
@@ -185,21 +191,26 @@ fn published_json(house: &House) -> Vec<Value> {
     footage_hub::published().iter().map(described).collect()
 }
 
-fn check(args: &Check) -> Result<Outcome> {
+fn check(args: &Check, house: &House) -> Result<Outcome> {
     let architecture = args.architecture.as_deref().map(architecture).transpose()?;
     // The kernels that indexing and searching use.
     let ops = Ops::Fused;
+    let device = args.device.unwrap_or(house.settings.device).open()?;
     let report = footage_model::check(
         &args.weights,
         &args.input,
         &args.expected,
         architecture.as_ref(),
         ops,
+        &device,
     )?;
     let largest = report.largest().map(|difference| difference.max_abs_diff);
     let largest = largest.context("none of the expected tensors could be compared")?;
     ensure!(!args.tolerance.is_nan(), "--tolerance is no number");
-    let passes = largest <= args.tolerance;
+    ensure!(!args.least_cosine.is_nan(), "--least-cosine is no number");
+    let least_cosine = report.most_rounded().map(|rounded| rounded.cosine);
+    let passes = largest <= args.tolerance
+        && least_cosine.is_none_or(|least_cosine| least_cosine >= args.least_cosine);
     let mut out = stdout().lock();
     if args.json {
         let differences: Vec<_> = report
@@ -207,10 +218,18 @@ fn check(args: &Check) -> Result<Outcome> {
             .iter()
             .map(|d| json!({ "tensor": d.name, "shape": d.shape, "max_abs_diff": d.max_abs_diff }))
             .collect();
+        let rounded: Vec<_> = report
+            .rounded
+            .iter()
+            .map(|rounded| json!({ "tensor": rounded.name, "cosine": rounded.cosine }))
+            .collect();
         let described = json!({
             "passes": passes,
             "tolerance": args.tolerance,
             "largest": largest,
+            "device": device_name(&device),
+            "bf16": rounded,
+            "least_cosine": least_cosine,
             "differences": differences,
             "not_compared": report.not_compared,
         });
@@ -221,16 +240,31 @@ fn check(args: &Check) -> Result<Outcome> {
             let (name, shape) = (escaped(&difference.name), &difference.shape);
             writeln!(out, "{mark}  {:<9.2e} {name} {shape:?}", difference.max_abs_diff)?;
         }
+        for rounded in &report.rounded {
+            let mark = if rounded.cosine >= args.least_cosine { "ok  " } else { "BAD " };
+            writeln!(
+                out,
+                "{mark}  {:.6}  {} (bf16, cosine)",
+                rounded.cosine,
+                escaped(&rounded.name)
+            )?;
+        }
         for name in &report.not_compared {
             writeln!(out, "skip            {} (no input for it, or not computed)", escaped(name))?;
         }
-        let verdict = if passes { "within" } else { "NOT within" };
+        let verdict = if largest <= args.tolerance { "within" } else { "NOT within" };
         writeln!(
             out,
-            "{} tensors compared, largest difference {largest:.2e}: {verdict} {:.2e}",
+            "{} tensors compared on {}, largest difference {largest:.2e}: {verdict} {:.2e}",
             report.differences.len(),
+            device_name(&device),
             args.tolerance
         )?;
+        if let Some(cosine) = least_cosine {
+            let verdict = if cosine >= args.least_cosine { "within" } else { "NOT within" };
+            let least = args.least_cosine;
+            writeln!(out, "least cosine in bf16 {cosine:.6}: {verdict} {least}")?;
+        }
     }
     Ok(if passes { Outcome::Done } else { Outcome::SomeFailed })
 }

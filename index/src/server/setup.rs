@@ -39,12 +39,11 @@ pub(super) async fn make(index: &ServerIndex) -> Result<(), IndexError> {
 
 /// Makes the alias where there is none.
 pub(super) async fn make_readable(index: &ServerIndex) -> Result<(), IndexError> {
-    if reads_from(index).await?.is_none() {
-        if let Err(error) = name(index).await
-            && reads_from(index).await?.is_none()
-        {
-            return Err(error);
-        }
+    if reads_from(index).await?.is_none()
+        && let Err(error) = name(index).await
+        && reads_from(index).await?.is_none()
+    {
+        return Err(error);
     }
     Ok(())
 }

@@ -11,6 +11,7 @@
 //! patches, patch by patch, each over time.
 
 mod conversation;
+mod folded;
 mod layers;
 mod tokens;
 mod video;

@@ -45,6 +45,11 @@ impl VideoTower {
         Ok(Self { vision, branch, unbranched })
     }
 
+    /// Whether it is CLIP alone.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.branch.is_none() && self.unbranched.is_none()
+    }
+
     /// How many of CLIP's states [`Self::embed`] needs: K, or 1 without a branch.
     pub fn states_needed(&self) -> usize {
         self.branch.as_ref().map_or(1, |branch| branch.config().layers)

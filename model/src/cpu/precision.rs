@@ -1,10 +1,13 @@
 //! How exactly the CPU multiplies, and with which instructions.
 
+use candle_core::DType;
+
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::amx::{Amx, Parts};
 use super::simd::Isa;
 
-/// How exactly the video tower's matrices are multiplied on the CPU. Everything else, and texts,
+/// How exactly videos are computed: on the CPU, how the video tower's matrices are multiplied; on
+/// another device, the type of the whole tower up to the last layer norm. Everything else, and texts,
 /// which are short, are computed in `f32` whatever is chosen.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
@@ -15,8 +18,18 @@ pub enum Precision {
     #[default]
     F32,
     /// With operands rounded to `bf16`, where the processor multiplies those faster (AMX); as `F32`
-    /// elsewhere. Weights take half the memory.
+    /// on other processors. Weights take half the memory.
     Bf16,
+}
+
+impl Precision {
+    /// The type of a tower's weights and values on a device other than the CPU.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
 }
 
 /// What computes a product of matrices.

@@ -63,6 +63,6 @@ impl SimpleBackend for Generator {
 }
 
 /// Hands out generated parameters by path.
-pub(crate) fn var_builder() -> VarBuilder<'static> {
-    VarBuilder::from_backend(Box::new(Generator), DType::F32, Device::Cpu)
+pub(crate) fn var_builder(device: &Device) -> VarBuilder<'static> {
+    VarBuilder::from_backend(Box::new(Generator), DType::F32, device.clone())
 }

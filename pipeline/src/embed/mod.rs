@@ -49,6 +49,9 @@ pub struct EmbedSettings {
     pub max_frames: NonZeroUsize,
     /// Most clips in one call.
     pub max_clips: NonZeroUsize,
+    /// Most memory for what frames gave to clips and the next clips still need, in bytes, wherever it
+    /// lies. What is beyond is forgotten between two batches, and computed again where it is needed.
+    pub max_features_bytes: u64,
     /// Clips of archives that may wait; whoever brings more waits with them.
     pub queue_clips: NonZeroUsize,
     /// Clips of live sources that may wait, of all of them together; what is more gives way. Sources
@@ -69,6 +72,7 @@ impl Default for EmbedSettings {
         Self {
             max_frames: const { NonZeroUsize::new(16).unwrap() },
             max_clips: EIGHT,
+            max_features_bytes: 2 << 30,
             queue_clips: EIGHT,
             live_queue_clips: const { NonZeroUsize::new(64).unwrap() },
             max_wait: Duration::from_secs(10),
@@ -115,7 +119,7 @@ impl EmbedStage {
         let of_worker = room.clone();
         let worker = thread::Builder::new()
             .name("footage-embed".into())
-            .spawn(move || worker::run(&encoder, &of_worker, settings.max_frames.get()))?;
+            .spawn(move || worker::run(&encoder, &of_worker, settings))?;
         Ok((EmbedQueue::new(room), Self { worker }))
     }
 
@@ -139,5 +143,9 @@ impl ClipEncoder for ModelEncoder {
 
     fn embed_clips(&self, clips: &[Vec<FrameFeatures>]) -> Result<Vec<Embedding>, ModelError> {
         self.0.video().embed_clips(clips)
+    }
+
+    fn bytes(features: &FrameFeatures) -> usize {
+        features.bytes()
     }
 }

@@ -7,20 +7,24 @@ use super::queue::SourceToken;
 use super::turns::SourceKey;
 
 /// Features of frames, by source and media time: of each source at most as many as one clip has
-/// frames, between two batches.
+/// frames, between two batches, and of all together no more than there is memory for.
 pub(super) struct SharedFeatures<F> {
     sources: HashMap<SourceKey, OfSource<F>>,
+    /// Counts the sources that were forgotten for want of memory.
+    forgotten: u64,
 }
 
 struct OfSource<F> {
     source: Weak<SourceToken>,
     /// By media time.
     frames: VecDeque<(u64, F)>,
+    /// What a frame's take; of one model, all take the same.
+    bytes_of_each: usize,
 }
 
 impl<F: Clone> SharedFeatures<F> {
     pub(super) fn new() -> Self {
-        Self { sources: HashMap::new() }
+        Self { sources: HashMap::new(), forgotten: 0 }
     }
 
     pub(super) fn find(&self, source: &SourceToken, time_ns: u64) -> Option<&F> {
@@ -29,11 +33,21 @@ impl<F: Clone> SharedFeatures<F> {
         Some(&frames[at].1)
     }
 
-    pub(super) fn keep(&mut self, source: &Arc<SourceToken>, time_ns: u64, features: F) {
+    /// Keeps features of so many bytes.
+    pub(super) fn keep(
+        &mut self,
+        source: &Arc<SourceToken>,
+        time_ns: u64,
+        features: F,
+        bytes: usize,
+    ) {
         let of_source = self.sources.entry(source.key).or_insert_with(|| OfSource {
             source: Arc::downgrade(source),
             frames: VecDeque::new(),
+            bytes_of_each: 0,
         });
+        // Pictures in tiles take as much as they have tiles.
+        of_source.bytes_of_each = of_source.bytes_of_each.max(bytes);
         let frames = &mut of_source.frames;
         // Nearly always the last.
         let at = frames.partition_point(|(known_ns, _)| *known_ns < time_ns);
@@ -65,6 +79,24 @@ impl<F: Clone> SharedFeatures<F> {
         self.sources.retain(|_, of_source| of_source.source.strong_count() > 0);
     }
 
+    /// Forgets whole sources until all that is kept takes at most so many bytes. Which, is left to
+    /// chance: cameras come in turn, so whoever waited longest is needed next, and whoever was served
+    /// last may never leave.
+    pub(super) fn forget_beyond(&mut self, most: u64) {
+        while self.bytes() > most {
+            self.forgotten += 1;
+            let chance = self.forgotten.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+            let at = chance % self.sources.len().max(1) as u64;
+            let Some(key) = self.sources.keys().nth(at as usize).copied() else { return };
+            self.sources.remove(&key);
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        let of_source = |one: &OfSource<F>| one.frames.len() as u64 * one.bytes_of_each as u64;
+        self.sources.values().map(of_source).sum()
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.sources.values().map(|of_source| of_source.frames.len()).sum()
@@ -80,7 +112,7 @@ mod tests {
         let mut shared = SharedFeatures::new();
         let source = SourceToken::alone(1, 2);
         for time in 0..4 {
-            shared.keep(&source, time, time);
+            shared.keep(&source, time, time, 1);
         }
         shared.forget_before_next(&source, 0..4);
         assert_eq!(shared.find(&source, 1), None);
@@ -93,7 +125,7 @@ mod tests {
         let mut shared = SharedFeatures::new();
         let source = SourceToken::alone(1, 2);
         for time in 0..4 {
-            shared.keep(&source, time, time);
+            shared.keep(&source, time, time, 1);
         }
         shared.forget_before_next(&source, 0..2);
         assert_eq!(shared.find(&source, 0), None);
@@ -102,12 +134,33 @@ mod tests {
     }
 
     #[test]
+    fn what_there_is_no_memory_for_is_forgotten_by_sources() {
+        let mut shared = SharedFeatures::new();
+        let sources: Vec<_> = (0..10).map(|number| SourceToken::alone(number, 2)).collect();
+        for source in &sources {
+            for time in 0..4 {
+                shared.keep(source, time, time, 100);
+            }
+        }
+        shared.forget_beyond(4000);
+        assert_eq!(shared.len(), 40);
+        shared.forget_beyond(1700);
+        assert_eq!(shared.len(), 16, "four whole sources");
+        let held = |source: &Arc<SourceToken>| {
+            (0..4).filter(|time| shared.find(source, *time).is_some()).count()
+        };
+        assert!(sources.iter().all(|source| [0, 4].contains(&held(source))));
+        shared.forget_beyond(0);
+        assert_eq!(shared.len(), 0);
+    }
+
+    #[test]
     fn two_sources_never_share_and_an_ended_one_leaves_nothing() {
         let mut shared = SharedFeatures::new();
         let (one, two) = (SourceToken::alone(1, 1), SourceToken::alone(2, 1));
-        shared.keep(&one, 7, 'a');
+        shared.keep(&one, 7, 'a', 1);
         assert_eq!(shared.find(&two, 7), None);
-        shared.keep(&two, 7, 'b');
+        shared.keep(&two, 7, 'b', 1);
         drop(one);
         shared.forget_ended();
         assert_eq!((shared.len(), shared.find(&two, 7)), (1, Some(&'b')));
@@ -118,7 +171,7 @@ mod tests {
         let mut shared = SharedFeatures::new();
         let source = SourceToken::alone(1, 1);
         for (time, features) in [(5, 'e'), (9, 'i'), (7, 'x'), (7, 'g')] {
-            shared.keep(&source, time, features);
+            shared.keep(&source, time, features, 1);
         }
         assert_eq!(
             [5, 7, 9].map(|time| shared.find(&source, time).copied()),

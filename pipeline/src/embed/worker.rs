@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use footage_clip::{Embedding, RgbFrame};
 
-use super::EmbedError;
 use super::queue::{Asker, Job, SourceToken, WaitingRoom};
 use super::shared_features::SharedFeatures;
 use super::turns::SourceKey;
+use super::{EmbedError, EmbedSettings};
 
 /// What the stage asks of a model. [`footage_model::Model`] answers through
 /// [`EmbedStage::spawn`](super::EmbedStage::spawn).
@@ -25,11 +25,16 @@ pub trait ClipEncoder: Send + 'static {
 
     /// Of each clip, in order; all have the same number of frames.
     fn embed_clips(&self, clips: &[Vec<Self::Features>]) -> Result<Vec<Embedding>, Self::Error>;
+
+    /// The memory that a frame's features take, in bytes.
+    fn bytes(_features: &Self::Features) -> usize {
+        size_of::<Self::Features>()
+    }
 }
 
 /// Works until nothing more can come and the queue is empty. Nobody is left waiting, also where the
 /// model brings the thread down.
-pub(super) fn run<E: ClipEncoder>(encoder: &E, room: &WaitingRoom, max_frames: usize) {
+pub(super) fn run<E: ClipEncoder>(encoder: &E, room: &WaitingRoom, settings: EmbedSettings) {
     struct Desert<'a>(&'a WaitingRoom);
     impl Drop for Desert<'_> {
         fn drop(&mut self) {
@@ -37,7 +42,7 @@ pub(super) fn run<E: ClipEncoder>(encoder: &E, room: &WaitingRoom, max_frames: u
         }
     }
     let _desert = Desert(room);
-    let mut worker = Worker::new(encoder, max_frames);
+    let mut worker = Worker::new(encoder, settings);
     let mut batch = Vec::new();
     loop {
         room.take(&mut batch);
@@ -62,6 +67,7 @@ pub(super) fn run<E: ClipEncoder>(encoder: &E, room: &WaitingRoom, max_frames: u
 struct Worker<'a, E: ClipEncoder> {
     encoder: &'a E,
     max_frames: usize,
+    max_features_bytes: u64,
     shared: SharedFeatures<E::Features>,
     /// Frames of the batch that are known or about to be, and those about to be: empty between two
     /// batches, and kept for their memory.
@@ -70,9 +76,15 @@ struct Worker<'a, E: ClipEncoder> {
 }
 
 impl<'a, E: ClipEncoder> Worker<'a, E> {
-    fn new(encoder: &'a E, max_frames: usize) -> Self {
-        let (known, missing) = (HashSet::new(), Vec::new());
-        Self { encoder, max_frames, shared: SharedFeatures::new(), known, missing }
+    fn new(encoder: &'a E, settings: EmbedSettings) -> Self {
+        Self {
+            encoder,
+            max_frames: settings.max_frames.get(),
+            max_features_bytes: settings.max_features_bytes,
+            shared: SharedFeatures::new(),
+            known: HashSet::new(),
+            missing: Vec::new(),
+        }
     }
 
     /// Computes what is missing of the batch's frames, each once. A frame on which the model fails
@@ -95,7 +107,10 @@ impl<'a, E: ClipEncoder> Worker<'a, E> {
             let results = together_or_alone(frames, |frames| self.encoder.frame_features(frames));
             for ((source, time_ns), features) in places.iter().zip(results) {
                 match features {
-                    Ok(features) => self.shared.keep(source, *time_ns, features),
+                    Ok(features) => {
+                        let bytes = E::bytes(&features);
+                        self.shared.keep(source, *time_ns, features, bytes);
+                    }
                     Err(error) => tracing::warn!(time_ns, %error, "the model fails on a frame"),
                 }
             }
@@ -131,6 +146,7 @@ impl<'a, E: ClipEncoder> Worker<'a, E> {
             }
         }
         self.shared.forget_ended();
+        self.shared.forget_beyond(self.max_features_bytes);
     }
 }
 
@@ -176,9 +192,34 @@ mod tests {
     }
 
     #[test]
+    fn without_memory_for_features_frames_are_looked_at_again_and_nothing_else_changes() {
+        let (plenty, none) = (TestEncoder::default(), TestEncoder::default());
+        let embed = |encoder: &TestEncoder, max_features_bytes| {
+            let settings = EmbedSettings { max_features_bytes, ..EmbedSettings::default() };
+            let mut worker = Worker::new(encoder, settings);
+            let source = SourceToken::alone(1, 2);
+            for _ in 0..3 {
+                let frames = (0..2u8).map(|at| {
+                    let frame = RgbFrame::try_new(1, 1, vec![at, 0, 0]).unwrap();
+                    TimedFrame { slot: u64::from(at), time_ns: u64::from(at), frame }
+                });
+                let (job, _answer) = Job::new(&source, frames.collect(), None);
+                let mut batch = vec![job];
+                worker.look_at_frames(&batch);
+                worker.answer(&mut batch);
+            }
+            worker.shared.len()
+        };
+        assert_eq!(embed(&plenty, 1 << 20), 1);
+        assert_eq!(embed(&none, 0), 0);
+        let looks = |encoder: &TestEncoder| encoder.looks.lock().unwrap().values().sum::<usize>();
+        assert!(looks(&none) > looks(&plenty), "{} {}", looks(&none), looks(&plenty));
+    }
+
+    #[test]
     fn a_source_keeps_no_more_than_a_clip_has_frames_even_where_every_clip_fails() {
         let encoder = TestEncoder::default();
-        let mut worker = Worker::new(&encoder, 16);
+        let mut worker = Worker::new(&encoder, EmbedSettings::default());
         let source = SourceToken::alone(1, 2);
         let mut pending = Vec::new();
         for first in 0..200 {

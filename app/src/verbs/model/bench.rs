@@ -4,7 +4,9 @@ use std::io::{Write as _, stdout};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use footage_model::{FrameFeatures, Model, Precision, RgbFrame};
+use footage_model::{
+    DeviceChoice, FrameFeatures, Model, Precision, RgbFrame, device_name, matrix_peak,
+};
 use serde_json::json;
 
 use crate::compose::House;
@@ -19,6 +21,9 @@ pub(super) struct Bench {
     #[arg(long, value_name = "P,...", value_delimiter = ',', default_value = "f32,bf16",
         value_parser = precision)]
     precision: Vec<Precision>,
+    /// Where to compute: auto, cpu, cuda or cuda:1; the setting model.device unless given
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
     /// Seconds for each figure
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     seconds: f64,
@@ -41,6 +46,9 @@ struct Measured {
     batch: usize,
     loading: Duration,
     clips_per_s: f64,
+    /// Of the operations that the device reaches in a product of large matrices; none for the
+    /// processor, whose products are not candle's.
+    of_peak: Option<f64>,
     /// With half of each clip's frames known from the clip before.
     sharing_clips_per_s: f64,
     median: Duration,
@@ -56,16 +64,30 @@ pub(super) fn bench(args: &Bench, house: &House) -> Result<Outcome> {
     let mut lines = Vec::new();
     let mut name = String::new();
     let mut frames = 0;
+    let choice = args.device.unwrap_or(house.settings.device);
+    let device = choice.open()?;
+    let mut peaks = Vec::new();
     for precision in &args.precision {
         let mut house = house.clone();
         house.settings.precision = *precision;
+        house.settings.device = choice;
+        let peak = (!device.is_cpu())
+            .then(|| matrix_peak(&device, precision.dtype(), args.seconds.min(2.0)))
+            .transpose()?;
+        peaks
+            .push(json!({ "precision": precision, "matrix_tflops": peak.map(|peak| peak / 1e12) }));
         let began = Instant::now();
         let model = house.open_model()?;
         let loading = began.elapsed();
         model.name().clone_into(&mut name);
         frames = model.window().length();
         for batch in &args.batch {
-            lines.push(measure(&model, *precision, *batch, loading, args.seconds)?);
+            let mut line = measure(&model, *precision, *batch, loading, args.seconds)?;
+            let architecture = &model.config().architecture;
+            let operations = architecture.operations_of_clip(frames)
+                + frames as f64 * architecture.operations_of_frame();
+            line.of_peak = peak.map(|peak| line.clips_per_s * operations / peak);
+            lines.push(line);
         }
     }
     let threads = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
@@ -73,19 +95,22 @@ pub(super) fn bench(args: &Bench, house: &House) -> Result<Outcome> {
     if args.json {
         let lines: Vec<_> = lines.iter().map(|line| line.json(frames)).collect();
         let described = json!({
-            "model": name, "frames_per_clip": frames, "threads": threads, "measured": lines,
+            "model": name, "frames_per_clip": frames, "threads": threads,
+            "device": device_name(&device), "peaks": peaks, "measured": lines,
         });
         writeln!(out, "{}", serde_json::to_string_pretty(&described)?)?;
         return Ok(Outcome::Done);
     }
-    writeln!(out, "{name}, clips of {frames} frames, {threads} threads")?;
+    let place = device_name(&device);
+    writeln!(out, "{name}, clips of {frames} frames, on {place}, {threads} threads")?;
     writeln!(
         out,
-        "{:>5} {:>6} {:>9} {:>9} {:>13} {:>11} {:>11} {:>8} {:>10} {:>9}",
+        "{:>5} {:>6} {:>9} {:>9} {:>8} {:>13} {:>11} {:>11} {:>8} {:>10} {:>9}",
         "",
         "batch",
         "clips/s",
         "frames/s",
+        "of peak",
         "half shared/s",
         "median ms",
         "slowest ms",
@@ -96,11 +121,12 @@ pub(super) fn bench(args: &Bench, house: &House) -> Result<Outcome> {
     for line in &lines {
         writeln!(
             out,
-            "{:>5} {:>6} {:>9.2} {:>9.1} {:>13.2} {:>11.1} {:>11.1} {:>8.2} {:>10} {:>9}",
+            "{:>5} {:>6} {:>9.2} {:>9.1} {:>8} {:>13.2} {:>11.1} {:>11.1} {:>8.2} {:>10} {:>9}",
             line.precision,
             line.batch,
             line.clips_per_s,
             line.clips_per_s * frames as f64,
+            line.of_peak.map_or_else(|| "-".to_owned(), |part| format!("{:.1} %", 100.0 * part)),
             line.sharing_clips_per_s,
             line.median.as_secs_f64() * 1e3,
             line.slowest.as_secs_f64() * 1e3,
@@ -121,6 +147,7 @@ impl Measured {
             "load_s": self.loading.as_secs_f64(),
             "clips_per_s": self.clips_per_s,
             "frames_per_s": self.clips_per_s * frames as f64,
+            "of_matrix_peak": self.of_peak,
             "clips_per_s_half_shared": self.sharing_clips_per_s,
             "median_ms": self.median.as_secs_f64() * 1e3,
             "slowest_ms": self.slowest.as_secs_f64() * 1e3,
@@ -177,6 +204,7 @@ fn measure(
         batch,
         loading,
         clips_per_s: rate(&times),
+        of_peak: None,
         sharing_clips_per_s: rate(&sharing_times),
         median: times[times.len() / 2],
         slowest: times[times.len() - 1],

@@ -47,7 +47,7 @@ fn embed(encoder: &dyn crate::VideoEncoder, frames: &[RgbFrame]) -> Embedding {
 fn by_training(training: &Pretraining, frames: &[RgbFrame]) -> Embedding {
     let image = training.config.architecture.vision.image;
     let preprocess = Preprocess::new(training.config.preprocess.clone(), image);
-    embed(&TensorVideoEncoder::new(training.tower.clone(), preprocess), frames)
+    embed(&TensorVideoEncoder::new(training.tower.clone(), preprocess).unwrap(), frames)
 }
 
 fn assert_same(what: &str, a: &Embedding, b: &Embedding, most: f32) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use half::f16;
+use rand::Rng as _;
 
 use super::*;
 use crate::train::{self, Schedule};

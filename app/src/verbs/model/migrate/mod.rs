@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use footage_clip::{Fingerprint, ModelRef, SourceRecord};
+use footage_clip::{Fingerprint, ModelRef};
 use footage_index::{Beside as _, Collection, Index, Manifest, Shelved};
 use footage_model::Model;
 use footage_pipeline::Cancel;

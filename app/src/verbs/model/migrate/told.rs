@@ -99,7 +99,7 @@ impl Args {
             })
         )?;
         if let Some(compared) = compared {
-            write!(out, "{}", compared_told(compared, read, model.name()))?;
+            tell_compared(&mut out, compared, read, model.name())?;
         }
         match (outcome, switched) {
             (Outcome::Interrupted, _) => {
@@ -125,32 +125,35 @@ fn in_json(compared: &Compared) -> Value {
     })
 }
 
-fn compared_told(compared: &Compared, read: &str, other: &str) -> String {
-    let mut told = format!(
-        "asked {}: {} begin with the same moment, and {:.0} % of all moments are the same\n",
+fn tell_compared(
+    out: &mut impl std::io::Write,
+    compared: &Compared,
+    read: &str,
+    other: &str,
+) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "asked {}: {} begin with the same moment, and {:.0} % of all moments are the same",
         counted(compared.sentences.len() as u64, "sentence"),
         compared.same_first(),
         compared.shared() * 100.0
-    );
+    )?;
     for of in compared.sentences.iter().filter(|of| !of.agreement.same_first) {
-        told.push_str(&format!("  begins with another moment: {}\n", escaped(&of.sentence)));
+        writeln!(out, "  begins with another moment: {}", escaped(&of.sentence))?;
     }
-    if let Some(scores) = &compared.scores {
-        told.push_str("                              R@1    R@5   R@10  mean 1/rank\n");
-        for (name, scores) in [read, other].iter().zip(scores) {
-            let Scores { recall_at_1, recall_at_5, recall_at_10, mean_reciprocal_rank, .. } =
-                scores;
-            let shares = [recall_at_1, recall_at_5, recall_at_10].map(|share| share * 100.0);
-            told.push_str(&format!(
-                "{:<26} {:>5.1}% {:>5.1}% {:>5.1}%  {mean_reciprocal_rank:.3}\n",
-                escaped(name),
-                shares[0],
-                shares[1],
-                shares[2]
-            ));
-        }
+    let Some(scores) = &compared.scores else { return Ok(()) };
+    writeln!(out, "                              R@1    R@5   R@10  mean 1/rank")?;
+    for (name, scores) in [read, other].iter().zip(scores) {
+        let Scores { recall_at_1, recall_at_5, recall_at_10, mean_reciprocal_rank, .. } = scores;
+        let [first, five, ten] =
+            [recall_at_1, recall_at_5, recall_at_10].map(|share| share * 100.0);
+        writeln!(
+            out,
+            "{:<26} {first:>5.1}% {five:>5.1}% {ten:>5.1}%  {mean_reciprocal_rank:.3}",
+            escaped(name)
+        )?;
     }
-    told
+    Ok(())
 }
 
 /// What else has to be changed for the other model to be used from now on.

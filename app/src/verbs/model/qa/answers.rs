@@ -178,7 +178,7 @@ impl Asking<'_> {
                     let reply = match conversation.clone().ask(asked, &mut |_| ()).await {
                         Ok(reply) => reply,
                         Err(error) => {
-                            self.failed(&error, question, answers)?;
+                            failed(&error, question, answers)?;
                             break;
                         }
                     };
@@ -217,23 +217,23 @@ impl Asking<'_> {
         }
         Ok(seen)
     }
+}
 
-    /// A question that got no answer is left out and told. An error where asking on makes no sense.
-    fn failed(&self, error: &AskError, question: &Question, answers: &mut Answers) -> Result<()> {
-        answers.failures += 1;
-        let most = match error.fault() {
-            Fault::Key => 1,
-            Fault::Answerer => MOST_FAILURES.0,
-            Fault::Unclear => MOST_FAILURES.1,
-            Fault::Footage => usize::MAX,
-        };
-        if answers.failures >= most {
-            bail!("{error}; nobody seems to answer, and {most} in a row are enough");
-        }
-        let why = in_one_line(&anyhow::anyhow!("{error}"));
-        answers.leave_out(1, &format!("line {} ({}): {why}", question.line, question.video));
-        Ok(())
+/// A question that got no answer is left out and told. An error where asking on makes no sense.
+fn failed(error: &AskError, question: &Question, answers: &mut Answers) -> Result<()> {
+    answers.failures += 1;
+    let most = match error.fault() {
+        Fault::Key => 1,
+        Fault::Answerer => MOST_FAILURES.0,
+        Fault::Unclear => MOST_FAILURES.1,
+        Fault::Footage => usize::MAX,
+    };
+    if answers.failures >= most {
+        bail!("{error}; nobody seems to answer, and {most} in a row are enough");
     }
+    let why = in_one_line(&anyhow::anyhow!("{error}"));
+    answers.leave_out(1, &format!("line {} ({}): {why}", question.line, question.video));
+    Ok(())
 }
 
 /// An answerer, where one is named.
