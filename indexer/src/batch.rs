@@ -24,47 +24,65 @@ pub(crate) struct Batch {
     pub(crate) positions: Vec<Position>,
 }
 
-impl Batch {
-    /// Waits for a message, then for as many more as are there or come until `deadline`. None when the
-    /// topic has ended.
+/// A batch that is being received.
+#[derive(Debug, Default)]
+pub(crate) struct Filling {
+    batch: Batch,
+    positions: BTreeMap<i32, Position>,
+    messages: usize,
+}
+
+impl Filling {
+    /// Waits for a message, then for as many more as are there or come until `deadline`. Whether there is
+    /// a batch then: there is none when the topic has ended. A wait that is given up loses nothing, and
+    /// is taken up again by calling again.
     pub(crate) async fn receive(
+        &mut self,
         follower: &mut dyn Follow,
         settings: &IndexerSettings,
         deadline: Instant,
-    ) -> Result<Option<Self>, FollowError> {
-        let Some(first) = follower.receive().await? else {
-            return Ok(None);
-        };
-        let mut batch = Self { began: Some(Instant::now()), ..Self::default() };
-        let mut positions = BTreeMap::new();
-        let mut next = Some(first);
-        let mut messages = 0;
-        while let Some(Delivery { position, message }) = next {
-            positions.insert(position.partition, position);
-            match message {
-                TopicMessage::Clip(clip) => batch.clips.push(clip),
-                TopicMessage::Coverage(coverage) => batch.coverage.push(coverage),
-                TopicMessage::Source(source) => batch.sources.push(source),
-                TopicMessage::Run(run) => batch.runs.push(run),
-                TopicMessage::Removal(removal) => {
-                    batch.removal = Some(removal);
-                    break;
+    ) -> Result<bool, FollowError> {
+        loop {
+            let received = if self.messages == 0 {
+                follower.receive().await?
+            } else {
+                match timeout_at(deadline, follower.receive()).await {
+                    Ok(received) => received?,
+                    Err(_elapsed) => None,
                 }
-                // Told where ledgers are filled from, and nowhere else.
-                TopicMessage::Correction(correction) => {
-                    warn!(source = %correction.source_id, "passed over a correction among clips");
-                }
-            }
-            messages += 1;
-            if messages == settings.max_batch.get() {
-                break;
-            }
-            next = match timeout_at(deadline, follower.receive()).await {
-                Ok(received) => received?,
-                Err(_elapsed) => None,
             };
+            let Some(delivery) = received else { return Ok(self.messages > 0) };
+            let ends = self.take(delivery);
+            if ends || self.messages == settings.max_batch.get() {
+                return Ok(true);
+            }
         }
-        batch.positions = positions.into_values().collect();
-        Ok(Some(batch))
+    }
+
+    /// Takes in a message. Whether the batch ends with it.
+    fn take(&mut self, Delivery { position, message }: Delivery) -> bool {
+        let Self { batch, positions, messages } = self;
+        batch.began.get_or_insert_with(Instant::now);
+        positions.insert(position.partition, position);
+        *messages += 1;
+        match message {
+            TopicMessage::Clip(clip) => batch.clips.push(clip),
+            TopicMessage::Coverage(coverage) => batch.coverage.push(coverage),
+            TopicMessage::Source(source) => batch.sources.push(source),
+            TopicMessage::Run(run) => batch.runs.push(run),
+            TopicMessage::Removal(removal) => {
+                batch.removal = Some(removal);
+                return true;
+            }
+            // Told where ledgers are filled from, and nowhere else.
+            TopicMessage::Correction(correction) => {
+                warn!(source = %correction.source_id, "passed over a correction among clips");
+            }
+        }
+        false
+    }
+
+    pub(crate) fn into_batch(self) -> Batch {
+        Batch { positions: self.positions.into_values().collect(), ..self.batch }
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! An [`Indexer`] follows a topic until it is closed and drained. Each batch goes through four
 //! steps in this order: keep its clips in the index, flush the index, enter the clips in the
-//! [`Accounts`], which are a ledger or a topic that ledgers are filled from, commit the topic's position. After a crash between any two of them, the batch is
-//! delivered again and does no harm, since clips are kept by an id that follows from what they
-//! show. So every clip accepted by the topic ends in the index once, or in the ledger as lost.
+//! [`Accounts`], which are a ledger or a topic that ledgers are filled from, commit the topic's
+//! position. After a crash between any two of them, the batch is delivered again and does no harm,
+//! since clips are kept by an id that follows from what they show. So every clip accepted by the topic
+//! ends in the index once, or in the ledger as lost.
+//!
+//! While one batch is entered and committed, the next is received and kept; entries keep their order.
 //!
 //! A removal ends its batch: the clips before it are kept, the accounts forget what is to go, and then
-//! the index does. Delivered again, it is done again.
+//! the index does, before anything after it is kept. Delivered again, it is done again.
 //!
 //! A clip that the index refuses is put with the dead letters, where there are any, and entered as
 //! lost; the rest of its batch is kept. A failure
@@ -24,21 +27,18 @@ mod migration;
 mod progress;
 mod retention;
 mod retry;
+mod run;
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use footage_clip::{ClipRecord, ClipState, CoverageRecord, LostReason, RemovalRecord};
 use footage_index::{IndexError, KeepClips, LedgerError};
 use footage_topic::{Bury, Follow, FollowError, PublishError};
 use tokio::sync::watch;
-use tokio::time::Instant;
-use tracing::{info, warn};
 
 pub use accounts::{Accounts, Announced, Entry};
-use batch::Batch;
 pub use captions::{Described, Missing, Pace, Turn, Waiting, missing};
 pub use migration::{Due, DueClip, Transcript, counterpart, due, renewed, transcribe};
 pub use progress::{Progress, SourceProgress};
@@ -47,6 +47,7 @@ pub use retention::{
     RetentionPolicy, due_before_ns,
 };
 pub use retry::RetrySettings;
+use run::Run;
 
 /// How clips are brought into the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,111 +153,13 @@ impl Indexer {
     /// Follows until the topic is closed and everything in it is committed.
     ///
     /// May be cancelled at any time: what was not committed is delivered to the next follower.
-    pub async fn run(&self, mut follower: Box<dyn Follow>) -> Result<IndexerReport, IndexerError> {
-        let mut report = IndexerReport::default();
-        // What comes after a pause is brought in at once, and of a stream there is a batch every
-        // `max_wait`: what came while the one before was under way has waited enough.
-        let mut deadline = Instant::now();
-        while let Some(batch) = Batch::receive(&mut *follower, &self.settings, deadline).await? {
-            deadline = batch.began.unwrap_or_else(Instant::now) + self.settings.max_wait;
-            self.bring_in(batch, &mut *follower, &mut report).await?;
-        }
-        Ok(report)
+    pub async fn run(&self, follower: Box<dyn Follow>) -> Result<IndexerReport, IndexerError> {
+        Run::new(self, follower).to_the_end().await
     }
-
-    async fn bring_in(
-        &self,
-        mut batch: Batch,
-        follower: &mut dyn Follow,
-        report: &mut IndexerReport,
-    ) -> Result<(), IndexerError> {
-        let refused = self.keep(&mut batch.clips).await?;
-        if !batch.clips.is_empty() {
-            self.settings.retry.until_done("flush", || self.index.flush()).await?;
-        }
-        report.indexed_clips += batch.clips.len() as u64;
-        report.refused_clips += refused.len() as u64;
-        report.other_clips += batch.coverage.len() as u64;
-        let (indexed, coverage) = (std::mem::take(&mut batch.clips), &mut batch.coverage);
-        coverage.extend(indexed.iter().map(|clip| coverage_of(clip, ClipState::Indexed)));
-        coverage.extend(
-            refused.iter().map(|clip| coverage_of(clip, ClipState::Lost(LostReason::Refused))),
-        );
-        let Batch { sources, runs, coverage, removal, positions, .. } = batch;
-        let entry = self.accounts.enter(Entry { sources, runs, coverage, removal }).await?;
-        if let Some(removal) = &entry.removal {
-            report.removed_clips += self.remove(removal).await?;
-        }
-        for position in positions {
-            follower.commit(position).await?;
-        }
-        report.batches += 1;
-        self.progress.send_modify(|progress| progress.add(&entry.sources, &entry.coverage));
-        Ok(())
-    }
-
-    /// Takes out what is to go, once nothing claims it any more. Returns how many clips there were.
-    async fn remove(&self, removal: &RemovalRecord) -> Result<u64, IndexError> {
-        let RemovalRecord { source_id, before_ns, .. } = removal;
-        let retry = &self.settings.retry;
-        let clips = retry
-            .until_done("remove", || async {
-                match before_ns {
-                    Some(before_ns) => self.index.remove_before(source_id, *before_ns).await,
-                    None => self.index.remove_source(source_id).await,
-                }
-            })
-            .await?;
-        retry.until_done("flush", || self.index.flush()).await?;
-        info!(source = %source_id, clips, before_ns, "removed");
-        Ok(clips)
-    }
-
-    /// Keeps clips, taking out and returning those that the index refuses.
-    async fn keep(&self, clips: &mut Vec<ClipRecord>) -> Result<Vec<ClipRecord>, IndexerError> {
-        let mut refused = Vec::new();
-        while !clips.is_empty() {
-            match self.settings.retry.until_done("keep", || self.index.keep(clips)).await {
-                Ok(()) => break,
-                Err(error) => {
-                    let why = error.to_string();
-                    let clip = take_refused(clips, error)?;
-                    if let Some(dead_letters) = &self.dead_letters {
-                        accounts::bury(&**dead_letters, clip.clone().into(), &why).await?;
-                    }
-                    refused.push(clip);
-                }
-            }
-        }
-        Ok(refused)
-    }
-}
-
-/// The clip that the index refused, or the error where it is of another kind.
-fn take_refused(
-    clips: &mut Vec<ClipRecord>,
-    error: IndexError,
-) -> Result<ClipRecord, IndexerError> {
-    let at = match &error {
-        IndexError::Refused { clip_id, .. } => {
-            clips.iter().position(|clip| clip.clip_id == *clip_id)
-        }
-        _ => None,
-    };
-    let Some(at) = at else {
-        return Err(error.into());
-    };
-    let clip = clips.remove(at);
-    warn!(source = %clip.source_id, start_ns = clip.span.start_ns, %error, "clip is lost");
-    Ok(clip)
 }
 
 impl fmt::Debug for Indexer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Indexer").field("settings", &self.settings).finish_non_exhaustive()
     }
-}
-
-fn coverage_of(clip: &ClipRecord, state: ClipState) -> CoverageRecord {
-    CoverageRecord { source_id: clip.source_id.clone(), span: clip.span, state }
 }

@@ -117,7 +117,9 @@ fn other_systems_on_a_device_give_what_the_processor_gives() {
         assert!(difference < 2e-5, "{system:?}: {difference:e}");
         for (ours, expected) in ours(Precision::Bf16).iter().zip(&expected) {
             let cosine = ours.cosine(expected);
-            assert!(cosine > 0.9999, "{system:?}: {cosine}");
+            // One token in place of the mean of one per frame: rounding is not averaged.
+            let least = if system == System::JointSt { 0.9995 } else { 0.9999 };
+            assert!(cosine > least, "{system:?}: {cosine}");
         }
     }
 }

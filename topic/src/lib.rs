@@ -118,6 +118,14 @@ pub trait Follow: Send {
     /// Everything up to and including `position` in its partition is safe, and is never delivered
     /// again. Committing an earlier position than before changes nothing.
     async fn commit(&mut self, position: Position) -> Result<(), FollowError>;
+
+    /// Commits one position of each partition.
+    async fn commit_all(&mut self, positions: Vec<Position>) -> Result<(), FollowError> {
+        for position in positions {
+            self.commit(position).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Takes messages that nobody can use.

@@ -117,6 +117,10 @@ impl Follow for Until {
     async fn commit(&mut self, position: Position) -> Result<(), FollowError> {
         self.follower.commit(position).await
     }
+
+    async fn commit_all(&mut self, positions: Vec<Position>) -> Result<(), FollowError> {
+        self.follower.commit_all(positions).await
+    }
 }
 
 /// What monitors are told.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
 
 mod faulty;
+mod overlap;
 mod removal;
 mod retention;
 

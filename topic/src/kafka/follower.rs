@@ -121,30 +121,39 @@ impl KafkaFollower {
         lost.map(|lost| Delivery { position, message: lost.into() })
     }
 
-    /// Commits now. Waits for a cluster that is away; gives up where the group is being divided anew.
-    async fn commit_now(&mut self, partition: i32, offset: i64) -> Result<(), FollowError> {
+    /// Commits offsets by partition, now and in one request. Waits for a cluster that is away; gives up
+    /// where the group is being divided anew.
+    async fn commit_now(&mut self, offsets: BTreeMap<i32, i64>) -> Result<(), FollowError> {
         let mut pause = PAUSE.0;
         loop {
-            let Some(consumer) = self.consumer.clone() else { return Ok(()) };
-            let name = self.shared().name.clone();
+            let Some(consumer) = self.consumer.clone().filter(|_| !offsets.is_empty()) else {
+                return Ok(());
+            };
+            let (name, next) = (self.shared().name.clone(), offsets.clone());
             let committed = tokio::task::spawn_blocking(move || {
                 let mut positions = TopicPartitionList::new();
-                positions.add_partition_offset(&name, partition, Offset::Offset(offset + 1))?;
+                for (partition, offset) in next {
+                    let offset = Offset::Offset(offset + 1);
+                    positions.add_partition_offset(&name, partition, offset)?;
+                }
                 consumer.commit(&positions, CommitMode::Sync)
             });
             let committed =
                 committed.await.map_err(|error| FollowError::Away(error.to_string()))?;
             match committed.as_ref().map_err(Raw::rdkafka_error_code) {
                 Ok(()) => {
-                    locked(&self.group.held).committed(partition, offset);
-                    self.owed.remove(&partition);
+                    let mut held = locked(&self.group.held);
+                    for (partition, offset) in offsets {
+                        held.committed(partition, offset);
+                        self.owed.remove(&partition);
+                    }
                     return Ok(());
                 }
                 Err(Some(Code::RebalanceInProgress)) => {
-                    self.owed.insert(partition, offset);
+                    self.owed.extend(offsets);
                     return Ok(());
                 }
-                // Another member has it, or will: it gets what was not committed, once more.
+                // Another member has them, or will: it gets what was not committed, once more.
                 Err(Some(
                     Code::IllegalGeneration
                     | Code::UnknownMemberId
@@ -152,12 +161,8 @@ impl KafkaFollower {
                     | Code::UnknownPartition
                     | Code::State,
                 )) => {
-                    tracing::info!(
-                        partition,
-                        offset,
-                        "not committed: the group goes on without us"
-                    );
-                    self.owed.remove(&partition);
+                    tracing::info!(?offsets, "not committed: the group goes on without us");
+                    self.owed.retain(|partition, _| !offsets.contains_key(partition));
                     return Ok(());
                 }
                 Err(Some(Code::Fatal | Code::GroupAuthorizationFailed)) => {
@@ -165,7 +170,7 @@ impl KafkaFollower {
                     return Err(FollowError::Away(error));
                 }
                 Err(code) => {
-                    tracing::warn!(?code, partition, offset, ?pause, "not committed yet");
+                    tracing::warn!(?code, ?offsets, ?pause, "not committed yet");
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSE.1);
                 }
@@ -174,13 +179,10 @@ impl KafkaFollower {
     }
 
     async fn commit_owed(&mut self) -> Result<(), FollowError> {
-        for (partition, offset) in self.owed.clone() {
-            match self.verdict(partition, offset) {
-                Verdict::Due => self.commit_now(partition, offset).await?,
-                _ => drop(self.owed.remove(&partition)),
-            }
-        }
-        Ok(())
+        let mut due = self.owed.clone();
+        due.retain(|partition, offset| self.verdict(*partition, *offset) == Verdict::Due);
+        self.owed.retain(|partition, _| due.contains_key(partition));
+        self.commit_now(due).await
     }
 
     fn verdict(&self, partition: i32, offset: i64) -> Verdict {
@@ -232,16 +234,23 @@ impl Follow for KafkaFollower {
     }
 
     async fn commit(&mut self, position: Position) -> Result<(), FollowError> {
-        let Position { partition, offset } = position;
-        match self.verdict(partition, offset) {
-            Verdict::Due => self.commit_now(partition, offset).await,
-            Verdict::Done => Ok(()),
-            Verdict::NotOurs => {
-                tracing::debug!(%position, "not committed: the partition was taken away");
-                Ok(())
+        self.commit_all(vec![position]).await
+    }
+
+    async fn commit_all(&mut self, positions: Vec<Position>) -> Result<(), FollowError> {
+        let mut due = BTreeMap::new();
+        for position in positions {
+            let Position { partition, offset } = position;
+            match self.verdict(partition, offset) {
+                Verdict::Due => drop(due.insert(partition, offset)),
+                Verdict::Done => {}
+                Verdict::NotOurs => {
+                    tracing::debug!(%position, "not committed: the partition was taken away");
+                }
+                Verdict::NeverSeen => return Err(FollowError::NotDelivered(position)),
             }
-            Verdict::NeverSeen => Err(FollowError::NotDelivered(position)),
         }
+        self.commit_now(due).await
     }
 }
 
