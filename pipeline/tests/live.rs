@@ -179,6 +179,25 @@ async fn udp_that_loses_packets_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_that_sends_over_udp_alone_is_reached_unless_tcp_is_insisted_on() {
+    let Some(server) = Server::start(&["door=test:ball,carrier=udp"]) else { return };
+    let Some(house) = House::open(Plan::default()) else { return };
+    let mut camera = camera("door", &format!("rtsp://127.0.0.1:{}/door", server.port));
+    camera.transport = Transport::Tcp;
+    house.watch.set(camera.clone());
+    let is_refused =
+        |state: &CameraState| matches!(state, CameraState::Failed(LiveError::Transport));
+    house.until(&camera, is_refused).await;
+    let why = house.status(&camera).unwrap().state.to_string();
+    assert!(why.contains("choose another `transport`"), "{why}");
+    camera.transport = Transport::Auto;
+    house.watch.set(camera.clone());
+    house.until(&camera, is_live).await;
+    house.more_clips(2).await;
+    house.conserved();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_without_a_name_and_a_path_without_a_camera_are_told() {
     let Some(server) = Server::start(&["door"]) else { return };
     let Some(house) = House::open(Plan::default()) else { return };

@@ -8,7 +8,7 @@ use gst::prelude::*;
 use gst_rtsp_server::prelude::*;
 
 use crate::faults::{self, Faults};
-use crate::mount::{Codec, MountSpec};
+use crate::mount::{Carrier, Codec, MountSpec};
 use crate::playout::Playout;
 use crate::reel::Reel;
 use crate::{ServerError, lock};
@@ -77,7 +77,11 @@ impl Camera {
         factory.set_launch(&launch(codec));
         factory.set_shared(true);
         factory.set_suspend_mode(gst_rtsp_server::RTSPSuspendMode::None);
-        factory.set_protocols(gst_rtsp::RTSPLowerTrans::UDP | gst_rtsp::RTSPLowerTrans::TCP);
+        factory.set_protocols(match lock(&self.showing).spec.carrier {
+            None => gst_rtsp::RTSPLowerTrans::UDP | gst_rtsp::RTSPLowerTrans::TCP,
+            Some(Carrier::Tcp) => gst_rtsp::RTSPLowerTrans::TCP,
+            Some(Carrier::Udp) => gst_rtsp::RTSPLowerTrans::UDP,
+        });
         let ports = gst_rtsp_server::RTSPAddressPool::new();
         ports.add_range("127.0.0.1", "127.0.0.1", UDP_PORTS.0, UDP_PORTS.1, 0)?;
         factory.set_address_pool(Some(&ports));

@@ -27,7 +27,7 @@ pub use certificate::{Certificate, Flaw};
 pub use command::Command;
 pub use faults::Faults;
 pub use front::Front;
-pub use mount::{Codec, Content, MountSpec, Picture};
+pub use mount::{Carrier, Codec, Content, MountSpec, Picture};
 pub use reel::{AccessUnit, Reel};
 pub use server::{Access, Server};
 

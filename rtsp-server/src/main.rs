@@ -36,8 +36,8 @@ struct Args {
     /// What is wrong with a certificate that is made.
     #[arg(long, value_enum, default_value_t, requires = "tls")]
     flaw: FlawArg,
-    /// NAME=CONTENT[,codec=h264|h265][,size=WxH][,fps=N][,gop=N][,seconds=N], where CONTENT is a
-    /// video file, test:still, test:ball or test:change; NAME alone is a moving ball.
+    /// NAME=CONTENT[,codec=h264|h265][,size=WxH][,fps=N][,gop=N][,seconds=N][,carrier=tcp|udp],
+    /// where CONTENT is a video file, test:still, test:ball or test:change; NAME alone is a moving ball.
     #[arg(required = true, value_name = "MOUNT")]
     mounts: Vec<MountSpec>,
 }

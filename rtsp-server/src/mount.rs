@@ -35,6 +35,15 @@ impl Codec {
     }
 }
 
+/// How a camera carries its packets, where it knows only one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// Between the words of RTSP's own connection.
+    Tcp,
+    /// Beside it.
+    Udp,
+}
+
 /// A picture that needs no footage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Picture {
@@ -55,7 +64,8 @@ pub enum Content {
     Picture(Picture),
 }
 
-/// What a mount shows: `NAME=CONTENT[,codec=h264|h265][,size=WxH][,fps=N][,gop=N][,seconds=N]`, where
+/// What a mount shows:
+/// `NAME=CONTENT[,codec=h264|h265][,size=WxH][,fps=N][,gop=N][,seconds=N][,carrier=tcp|udp]`, where
 /// `CONTENT` is a path without a comma, `test:still`, `test:ball` or `test:change`. `NAME` alone is a
 /// moving ball.
 ///
@@ -78,6 +88,8 @@ pub struct MountSpec {
     pub gop: Option<u32>,
     /// Length of a test picture's loop in seconds.
     pub seconds: Option<u32>,
+    /// The only way of carrying packets that is served; both where none is given.
+    pub carrier: Option<Carrier>,
 }
 
 impl FromStr for MountSpec {
@@ -104,6 +116,7 @@ fn parse(text: &str) -> Result<MountSpec, String> {
         fps: None,
         gop: None,
         seconds: None,
+        carrier: None,
     };
     for part in parts {
         let (key, value) = part.split_once('=').ok_or(format!("`{part}` is no KEY=VALUE"))?;
@@ -113,7 +126,8 @@ fn parse(text: &str) -> Result<MountSpec, String> {
             "fps" => spec.fps = Some(number(value)?),
             "gop" => spec.gop = Some(number(value)?),
             "seconds" => spec.seconds = Some(number(value)?),
-            _ => return Err(format!("`{key}` is none of codec, size, fps, gop, seconds")),
+            "carrier" => spec.carrier = Some(carrier(value)?),
+            _ => return Err(format!("`{key}` is none of codec, size, fps, gop, seconds, carrier")),
         }
     }
     Ok(spec)
@@ -136,6 +150,14 @@ fn codec(text: &str) -> Result<Codec, String> {
         "h264" => Ok(Codec::H264),
         "h265" => Ok(Codec::H265),
         _ => Err(format!("`{text}` is neither h264 nor h265")),
+    }
+}
+
+fn carrier(text: &str) -> Result<Carrier, String> {
+    match text {
+        "tcp" => Ok(Carrier::Tcp),
+        "udp" => Ok(Carrier::Udp),
+        _ => Err(format!("`{text}` is neither tcp nor udp")),
     }
 }
 
@@ -178,8 +200,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_served_is_refused() {
-        for text in ["", "=x", "a=test:cat", "a=x,codec=vp9", "a=x,size=3x4", "a=x,fps=0", "a=x,y"]
-        {
+        for text in [
+            "",
+            "=x",
+            "a=test:cat",
+            "a=x,codec=vp9",
+            "a=x,size=3x4",
+            "a=x,fps=0",
+            "a=x,y",
+            "a=x,carrier=ip",
+        ] {
             assert!(text.parse::<MountSpec>().is_err(), "{text}");
         }
     }

@@ -6,7 +6,7 @@ use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::settings::KafkaError;
-use super::{KafkaSettings, connect};
+use super::{KafkaSettings, connect, unreached};
 
 /// How long the cluster may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,13 +37,14 @@ pub async fn make_topic(settings: &KafkaSettings, spec: &TopicSpec) -> Result<()
             .set("cleanup.policy", if spec.is_compacted { "compact" } else { "delete" });
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let made = admin.create_topics([&topic], &options).await;
-    let made = made.map_err(|error| {
-        let why = admin.inner().context().why();
-        KafkaError::of(
-            DOING,
-            why.map_or_else(|| error.to_string(), |why| format!("{error}: {why}")),
-        )
-    })?;
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => {
+            let why = unreached::why_not(settings).await;
+            let why = why.map_or_else(|| error.to_string(), |why| format!("{error}: {why}"));
+            return Err(KafkaError::of(DOING, why));
+        }
+    };
     match made.into_iter().next() {
         Some(Err((name, RDKafkaErrorCode::TopicAlreadyExists))) => {
             let name_of_it = name.clone();

@@ -1,7 +1,5 @@
 //! librdkafka's clients, set up.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, StreamConsumer};
@@ -27,39 +25,6 @@ impl ClientContext for Told {
 }
 
 impl ConsumerContext for Told {}
-
-/// Tells our log as well, and remembers why brokers were not reached: a call that waited for one says only
-/// that it took too long.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Remembering {
-    why: Arc<Mutex<Option<String>>>,
-}
-
-impl Remembering {
-    /// The last thing that was said of why a broker was not reached.
-    pub(super) fn why(&self) -> Option<String> {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl ClientContext for Remembering {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
-        if facility == CONNECTION_FAILED {
-            // Which of its threads says so is nobody's business.
-            let reason = message.split_once("]: ").map_or(message, |(_, reason)| reason);
-            let mut why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
-            *why = Some(reason.to_owned());
-        }
-    }
-
-    fn error(&self, error: Raw, reason: &str) {
-        tracing::warn!(%error, reason, "kafka");
-    }
-}
-
-/// What librdkafka calls it where a connection to a broker fails.
-const CONNECTION_FAILED: &str = "FAIL";
 
 /// What librdkafka logs, in our log. It names brokers, topics and members, and no passwords.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -123,8 +88,20 @@ pub(super) fn producer(settings: &KafkaSettings) -> Result<FutureProducer<Told>,
 /// A client that makes topics.
 pub(super) fn admin(
     settings: &KafkaSettings,
-) -> Result<rdkafka::admin::AdminClient<Remembering>, KafkaError> {
-    let made = config(settings).create_with_context(Remembering::default());
+) -> Result<rdkafka::admin::AdminClient<Told>, KafkaError> {
+    let made = config(settings).create_with_context(Told);
+    made.map_err(|error| KafkaError::of("connecting", error))
+}
+
+/// A client that is only there for what it says of its connections.
+pub(super) fn listening<C: ConsumerContext>(
+    settings: &KafkaSettings,
+    context: C,
+) -> Result<BaseConsumer<C>, KafkaError> {
+    let made = reading(settings)
+        // That a broker hung up is no more than information to librdkafka.
+        .set_log_level(RDKafkaLogLevel::Info)
+        .create_with_context(context);
     made.map_err(|error| KafkaError::of("connecting", error))
 }
 

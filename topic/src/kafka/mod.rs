@@ -24,6 +24,7 @@ mod group;
 mod reader;
 mod settings;
 mod shares;
+mod unreached;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
