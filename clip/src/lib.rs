@@ -26,7 +26,10 @@ pub use embedding::{Embedding, NoDirection};
 pub use fragment::{Container, FragmentName, NoFragment};
 pub use frame::{FrameSizeError, RgbFrame};
 pub use id::{ClipId, Fingerprint, InvalidId, SourceId};
-pub use record::{ClipRecord, CoverageRecord, MediaRef, ModelRef, RECORD_VERSION, WireError};
+pub use record::{
+    ClipRecord, CoverageBatch, CoverageRecord, Covered, MediaRef, ModelRef, RECORD_VERSION,
+    WireError,
+};
 pub use removal::{CorrectionRecord, RemovalRecord};
 pub use run::{RunCause, RunRecord};
 pub use source::{FileStamp, SourceKind, SourceRecord};

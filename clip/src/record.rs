@@ -1,5 +1,8 @@
 //! A clip's wire form: JSON that `jq` reads, versioned.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +82,50 @@ pub struct CoverageRecord {
     pub span: Span,
     /// What became of it.
     pub state: ClipState,
+}
+
+/// Stretches of one source's timeline, told together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoverageBatch {
+    /// The camera or file.
+    pub source_id: SourceId,
+    /// What became of its clips, in the order in which that came to be.
+    pub clips: Vec<Covered>,
+}
+
+/// One stretch of a [`CoverageBatch`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Covered {
+    /// The clip's span.
+    pub span: Span,
+    /// What became of it.
+    pub state: ClipState,
+}
+
+impl CoverageBatch {
+    /// Records by source, at most `most` of them together. Those of one source keep their order.
+    pub fn by_source(records: &[CoverageRecord], most: NonZeroUsize) -> Vec<Self> {
+        let mut by_source: BTreeMap<&SourceId, Vec<Covered>> = BTreeMap::new();
+        for CoverageRecord { source_id, span, state } in records {
+            let covered = Covered { span: *span, state: state.clone() };
+            by_source.entry(source_id).or_default().push(covered);
+        }
+        let batches = by_source.into_iter().flat_map(|(source_id, clips)| {
+            let parts: Vec<_> = clips.chunks(most.get()).map(<[_]>::to_vec).collect();
+            parts.into_iter().map(|clips| Self { source_id: source_id.clone(), clips })
+        });
+        batches.collect()
+    }
+
+    /// One record for each clip.
+    pub fn into_records(self) -> impl Iterator<Item = CoverageRecord> {
+        let source_id = self.source_id;
+        self.clips.into_iter().map(move |Covered { span, state }| CoverageRecord {
+            source_id: source_id.clone(),
+            span,
+            state,
+        })
+    }
 }
 
 /// Bytes that are no record.
@@ -225,5 +272,29 @@ mod tests {
         record.span.start_ns += 1;
         let json = record.to_json().unwrap();
         assert!(matches!(ClipRecord::from_json(&json), Err(WireError::WrongId { .. })));
+    }
+
+    #[test]
+    fn records_that_are_told_together_are_all_told_and_each_source_keeps_its_order() {
+        let record = |at: u64| CoverageRecord {
+            source_id: SourceId::try_new(["gate", "yard", "door"][at as usize % 3]).unwrap(),
+            // Not in order of time: the order is that in which it came to be.
+            span: Span::new(100 - at, 101 - at),
+            state: if at % 4 == 0 { ClipState::Gated } else { ClipState::Indexed },
+        };
+        let records: Vec<_> = (0..50).map(record).collect();
+        for most in [1, 5, 16, 17, 1000] {
+            let batches = CoverageBatch::by_source(&records, NonZeroUsize::new(most).unwrap());
+            assert!(batches.iter().all(|batch| (1..=most).contains(&batch.clips.len())));
+            let told: Vec<_> = batches.into_iter().flat_map(CoverageBatch::into_records).collect();
+            let of = |records: &[CoverageRecord], source: &str| -> Vec<CoverageRecord> {
+                let of_source = records.iter().filter(|record| record.source_id.as_str() == source);
+                of_source.cloned().collect()
+            };
+            assert_eq!(told.len(), records.len());
+            for source in ["gate", "yard", "door"] {
+                assert_eq!(of(&told, source), of(&records, source), "{most} together");
+            }
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! Where it is told what became of clips.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use footage_clip::{CoverageRecord, RemovalRecord, RunRecord, SourceRecord};
+use footage_clip::{CoverageBatch, CoverageRecord, RemovalRecord, RunRecord, SourceRecord};
 use footage_index::{Ledger, LedgerError};
 use footage_topic::{Bury, PublishError, Topic, TopicMessage};
 use tracing::warn;
@@ -14,6 +15,9 @@ use crate::IndexerError;
 
 /// Pauses between attempts to reach a topic that takes nothing: the first one, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Most clips of a source that are told of in one message, far below what a broker takes.
+const TOGETHER: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// What became of the clips of a batch, and what it says besides.
 #[derive(Clone, Debug, Default)]
@@ -70,10 +74,11 @@ impl Accounts for Announced {
         // Nobody is to learn that a source is complete before all of its clips are told of.
         let (complete, begun): (Vec<_>, Vec<_>) =
             entry.sources.iter().cloned().partition(|source| source.complete);
+        let coverage = CoverageBatch::by_source(&entry.coverage, TOGETHER);
         let runs = entry.runs.iter().cloned().map(TopicMessage::from);
         let messages: Vec<TopicMessage> = runs
             .chain(begun.into_iter().map(TopicMessage::from))
-            .chain(entry.coverage.iter().cloned().map(TopicMessage::from))
+            .chain(coverage.into_iter().map(TopicMessage::from))
             .chain(complete.into_iter().map(TopicMessage::from))
             .chain(entry.removal.clone().map(TopicMessage::from))
             .collect();

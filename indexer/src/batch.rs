@@ -68,6 +68,7 @@ impl Filling {
         match message {
             TopicMessage::Clip(clip) => batch.clips.push(clip),
             TopicMessage::Coverage(coverage) => batch.coverage.push(coverage),
+            TopicMessage::CoverageBatch(told) => batch.coverage.extend(told.into_records()),
             TopicMessage::Source(source) => batch.sources.push(source),
             TopicMessage::Run(run) => batch.runs.push(run),
             TopicMessage::Removal(removal) => {

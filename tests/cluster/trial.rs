@@ -134,7 +134,10 @@ impl Trial {
     pub(crate) async fn told(&self) -> BTreeMap<(String, u64), Vec<ClipState>> {
         let mut told: BTreeMap<(String, u64), Vec<ClipState>> = BTreeMap::new();
         for message in self.site.all("footage.coverage.v1").await {
-            if let Ok(TopicMessage::Coverage(clip)) = TopicMessage::of(&message) {
+            let Ok(TopicMessage::CoverageBatch(batch)) = TopicMessage::of(&message) else {
+                continue;
+            };
+            for clip in batch.into_records() {
                 let at = (clip.source_id.to_string(), clip.span.start_ns);
                 told.entry(at).or_default().push(clip.state);
             }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use footage_clip::{
-    ClipRecord, CorrectionRecord, CoverageRecord, RemovalRecord, RunRecord, SourceId, SourceRecord,
-    WireError,
+    ClipRecord, CorrectionRecord, CoverageBatch, CoverageRecord, RemovalRecord, RunRecord,
+    SourceId, SourceRecord, WireError,
 };
 
 use crate::RawMessage;
@@ -17,6 +17,9 @@ pub enum TopicMessage {
     Clip(ClipRecord),
     /// A clip that ended otherwise: gated, or lost.
     Coverage(CoverageRecord),
+    /// What became of several clips of a source. Told where ledgers are filled from: a message for each
+    /// clip would be as many as there are clips.
+    CoverageBatch(CoverageBatch),
     /// A source: published when work on it begins, and again when it ends.
     Source(SourceRecord),
     /// A stretch of a camera's timeline that began: published before its first clip.
@@ -33,6 +36,7 @@ impl TopicMessage {
         match self {
             Self::Clip(clip) => &clip.source_id,
             Self::Coverage(coverage) => &coverage.source_id,
+            Self::CoverageBatch(batch) => &batch.source_id,
             Self::Source(source) => &source.source_id,
             Self::Run(run) => &run.source_id,
             Self::Removal(removal) => &removal.source_id,
@@ -58,6 +62,14 @@ impl fmt::Display for TopicMessage {
                 "the state of the clip of source `{}` at {} ns",
                 coverage.source_id, coverage.span.start_ns
             ),
+            Self::CoverageBatch(batch) => {
+                write!(
+                    f,
+                    "the states of {} clips of source `{}`",
+                    batch.clips.len(),
+                    batch.source_id
+                )
+            }
             Self::Source(source) => write!(f, "source `{}`", source.source_id),
             Self::Run(run) => {
                 write!(f, "the run of source `{}` from {} ns", run.source_id, run.start_ns)
@@ -79,6 +91,12 @@ impl From<ClipRecord> for TopicMessage {
 impl From<CoverageRecord> for TopicMessage {
     fn from(coverage: CoverageRecord) -> Self {
         Self::Coverage(coverage)
+    }
+}
+
+impl From<CoverageBatch> for TopicMessage {
+    fn from(batch: CoverageBatch) -> Self {
+        Self::CoverageBatch(batch)
     }
 }
 

@@ -34,6 +34,7 @@ impl TopicMessage {
         match self {
             Self::Clip(_) => "clip",
             Self::Coverage(_) => "coverage",
+            Self::CoverageBatch(_) => "coverage-batch",
             Self::Source(_) => "source",
             Self::Run(_) => "run",
             Self::Removal(_) => "removal",
@@ -46,6 +47,7 @@ impl TopicMessage {
         match self {
             Self::Clip(clip) => clip.to_json(),
             Self::Coverage(record) => written(record),
+            Self::CoverageBatch(record) => written(record),
             Self::Source(record) => written(record),
             Self::Run(record) => written(record),
             Self::Removal(record) => written(record),
@@ -58,6 +60,7 @@ impl TopicMessage {
         match kind {
             None | Some("clip") => ClipRecord::from_json(bytes).map(Self::Clip),
             Some("coverage") => read(bytes).map(Self::Coverage),
+            Some("coverage-batch") => read(bytes).map(Self::CoverageBatch),
             Some("source") => read(bytes).map(Self::Source),
             Some("run") => read(bytes).map(Self::Run),
             Some("removal") => read(bytes).map(Self::Removal),
@@ -93,12 +96,13 @@ fn read<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, WireError> {
 #[cfg(test)]
 mod tests {
     use footage_clip::{
-        ClipState, CorrectionRecord, CoverageRecord, LostReason, RemovalRecord, RunRecord,
+        ClipState, CorrectionRecord, CoverageBatch, CoverageRecord, Covered, LostReason,
+        RemovalRecord, RunRecord,
     };
 
     use super::*;
 
-    fn messages() -> [TopicMessage; 6] {
+    fn messages() -> [TopicMessage; 7] {
         let source_id = SourceId::try_new("gate").unwrap();
         let coverage = |state| -> TopicMessage {
             let span = Span::new(1, u64::MAX - 1);
@@ -115,6 +119,13 @@ mod tests {
         [
             coverage(ClipState::Gated),
             coverage(ClipState::Lost(LostReason::Overload)),
+            CoverageBatch {
+                source_id: source_id.clone(),
+                clips: [ClipState::Indexed, ClipState::Lost(LostReason::Refused)]
+                    .map(|state| Covered { span: Span::new(3, 4), state })
+                    .into(),
+            }
+            .into(),
             run.into(),
             removal(None),
             removal(Some(u64::MAX - 2)),

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 /// How far a ledger has come, beside it.
 const POSITIONS: &str = "positions.json";
 
-/// What is entered in one go, at most, and how long it waits to become as much.
+/// Entries made in one go, about, and how long it waits to become as much.
 const BATCH: (usize, Duration) = (4096, Duration::from_millis(50));
 
 /// A ledger that follows the topic of coverage.
@@ -89,13 +89,11 @@ impl Mirror {
         let mut batch = Batch::default();
         batch.add(&self.reader.next().await);
         let deadline = Instant::now() + BATCH.1;
-        let mut messages = 1;
-        while messages < BATCH.0
+        while batch.entries() < BATCH.0
             && !batch.is_ended()
             && let Ok(message) = timeout_at(deadline, self.reader.next()).await
         {
             batch.add(&message);
-            messages += 1;
         }
         let is_indexed = |clip: &&CoverageRecord| clip.state == ClipState::Indexed;
         let indexed = batch.coverage.iter().filter(is_indexed).count() as u64;
@@ -154,6 +152,10 @@ impl Batch {
         self.removal.is_some() || self.correction.is_some()
     }
 
+    fn entries(&self) -> usize {
+        self.sources.len() + self.runs.len() + self.coverage.len()
+    }
+
     /// Enters sources as those of one model. Another one may have embedded them before: what is told of
     /// a clip holds for both, unless it is corrected when the clips of the one are read in place of the
     /// other's.
@@ -168,6 +170,7 @@ impl Batch {
             Ok(TopicMessage::Source(source)) => self.sources.push(source),
             Ok(TopicMessage::Run(run)) => self.runs.push(run),
             Ok(TopicMessage::Coverage(coverage)) => self.coverage.push(coverage),
+            Ok(TopicMessage::CoverageBatch(told)) => self.coverage.extend(told.into_records()),
             Ok(TopicMessage::Removal(removal)) => self.removal = Some(removal),
             Ok(TopicMessage::Correction(correction)) => self.correction = Some(correction),
             Ok(TopicMessage::Clip(_)) => {

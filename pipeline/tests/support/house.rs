@@ -252,6 +252,7 @@ impl Told {
                 format!("clip {:?} {:?}", clip.span.start_ns, clip.span.end_ns)
             }
             TopicMessage::Coverage(coverage) => format!("{coverage:?}"),
+            TopicMessage::CoverageBatch(batch) => format!("{batch:?}"),
             TopicMessage::Run(run) => format!("{run:?}"),
             TopicMessage::Source(source) => format!("{}", source.source_id),
             TopicMessage::Removal(removal) => format!("{removal:?}"),
