@@ -134,6 +134,7 @@ impl House {
         Ok(Archive {
             model: model_ref(model),
             window: self.settings.window.of(model)?,
+            window_is_wished: self.settings.window.is_stated(),
             decode: self.settings.decode.of(model),
             parallel_files: self.settings.decode.parallel_files,
             embed,

@@ -14,6 +14,7 @@ mod migration;
 mod outcome;
 mod requests;
 mod settings;
+mod shelved;
 mod stretches;
 mod terminal;
 mod verbs;

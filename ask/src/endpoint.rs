@@ -10,6 +10,7 @@ use crate::AskError;
 use crate::conversation::Reply;
 use crate::events::Events;
 use crate::http::{Place, Receiving};
+use crate::masking::{MASK, Masking};
 use crate::message::{Said, request, written};
 
 /// What lets us in. Never shown.
@@ -162,14 +163,18 @@ impl Endpoint {
             endpoint: self,
             on_text,
             heard: Heard::default(),
+            masking: Masking::of(key),
             began,
             last_text: tokio::time::Instant::now(),
         };
-        if is_stream {
-            hearing.stream(&mut reply).await?;
+        let heard = if is_stream {
+            hearing.stream(&mut reply).await
         } else {
-            hearing.whole(&mut reply).await?;
-        }
+            hearing.whole(&mut reply).await
+        };
+        // Of an answer that broke off, too, people hear as much as came.
+        hearing.hear_rest();
+        heard?;
         Ok(hearing.reply())
     }
 
@@ -203,7 +208,7 @@ impl Endpoint {
         });
         let message = message.unwrap_or(said).split_whitespace().collect::<Vec<_>>().join(" ");
         let message = match &self.settings.key {
-            Some(Key(key)) if !key.is_empty() => message.replace(key.as_str(), "***"),
+            Some(Key(key)) if !key.is_empty() => message.replace(key.as_str(), MASK),
             _ => message,
         };
         let mut short: String = message.chars().take(LONGEST_COMPLAINT).collect();
@@ -228,6 +233,7 @@ struct Hearing<'a> {
     endpoint: &'a Endpoint,
     on_text: &'a mut (dyn FnMut(&str) + Send),
     heard: Heard,
+    masking: Masking<'a>,
     began: Instant,
     /// When something of the answer came last. Whatever else comes is not waited for any longer.
     last_text: tokio::time::Instant,
@@ -292,20 +298,35 @@ impl Hearing<'_> {
             self.heard.first.get_or_insert_with(|| self.began.elapsed());
             self.heard.pieces += 1;
             self.last_text = tokio::time::Instant::now();
-            self.heard.text.push_str(text);
+            let text = self.masking.push(text);
+            self.hear(&text);
             if self.heard.text.len() > LONGEST_ANSWER {
                 return Err(self.nonsense(""));
             }
-            (self.on_text)(text);
         }
         self.heard.tokens = said.tokens().or(self.heard.tokens);
         let ends = said.ends();
-        let short = |name: String| name.chars().take(LONGEST_NAME).collect();
+        // Masked before it is cut: half a key is not found.
+        let short = |name: String| self.masking.whole(&name).chars().take(LONGEST_NAME).collect();
         self.heard.model = self.heard.model.take().or(said.model.map(short));
         Ok(ends)
     }
 
-    fn ended(&self, has_ended: bool) -> Result<(), AskError> {
+    fn hear(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.heard.text.push_str(text);
+            (self.on_text)(text);
+        }
+    }
+
+    /// What was held back because the key may have begun in it.
+    fn hear_rest(&mut self) {
+        let rest = self.masking.rest();
+        self.hear(&rest);
+    }
+
+    fn ended(&mut self, has_ended: bool) -> Result<(), AskError> {
+        self.hear_rest();
         let place = self.endpoint.place.name();
         if !has_ended {
             return Err(AskError::BrokeOff { place });

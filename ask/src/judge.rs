@@ -6,7 +6,7 @@
 //! reply are those of the reference. What is judged is data: each text stands in one line, in quotes,
 //! with its own quotes and line ends escaped, where the reference puts it in as it is.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use crate::{AskError, Endpoint};
@@ -154,7 +154,21 @@ pub struct Verdict {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_right: Option<bool>,
     /// 0 to 5.
+    #[serde(deserialize_with = "mark")]
     pub score: u8,
+}
+
+/// The best mark.
+const BEST: u8 = 5;
+
+/// Reads a mark that was kept.
+fn mark<'de, D: Deserializer<'de>>(from: D) -> Result<u8, D::Error> {
+    let score = u8::deserialize(from)?;
+    if score <= BEST {
+        Ok(score)
+    } else {
+        Err(serde::de::Error::custom(format!("{score} is no mark: marks are 0 to {BEST}")))
+    }
 }
 
 /// What came of a case.
@@ -209,7 +223,7 @@ fn verdict(aspect: Aspect, reply: &str) -> Option<Verdict> {
         Value::String(text) => text.trim().parse::<f64>().ok()?,
         other => other.as_f64()?,
     };
-    if !(0.0..=5.0).contains(&score) {
+    if !(0.0..=f64::from(BEST)).contains(&score) {
         return None;
     }
     let is_right = if aspect.says_yes_or_no() {
@@ -251,6 +265,15 @@ mod tests {
         let of = |reply: &str| verdict(Aspect::Temporal, reply);
         assert_eq!(of("{'score': 3}"), Some(Verdict { is_right: None, score: 3 }));
         assert_eq!(of("{'pred': 'yes'}"), None);
+    }
+
+    #[test]
+    fn a_kept_verdict_is_read_back_and_one_with_a_mark_above_five_is_none() {
+        let yes = Verdict { is_right: Some(true), score: 5 };
+        let kept = serde_json::to_string(&yes).unwrap();
+        assert_eq!(serde_json::from_str::<Verdict>(&kept).unwrap(), yes);
+        let error = serde_json::from_str::<Verdict>(&kept.replace('5', "200")).unwrap_err();
+        assert!(error.to_string().contains("200 is no mark"), "{error}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod events;
 mod exact;
 mod http;
 mod judge;
+mod masking;
 mod message;
 
 pub use conversation::{Answering, Conversation, Reply};

@@ -107,7 +107,7 @@ impl CoverageBatch {
     pub fn by_source(records: &[CoverageRecord], most: NonZeroUsize) -> Vec<Self> {
         let mut by_source: BTreeMap<&SourceId, Vec<Covered>> = BTreeMap::new();
         for CoverageRecord { source_id, span, state } in records {
-            let covered = Covered { span: *span, state: state.clone() };
+            let covered = Covered { span: *span, state: *state };
             by_source.entry(source_id).or_default().push(covered);
         }
         let batches = by_source.into_iter().flat_map(|(source_id, clips)| {
@@ -280,7 +280,7 @@ mod tests {
             source_id: SourceId::try_new(["gate", "yard", "door"][at as usize % 3]).unwrap(),
             // Not in order of time: the order is that in which it came to be.
             span: Span::new(100 - at, 101 - at),
-            state: if at % 4 == 0 { ClipState::Gated } else { ClipState::Indexed },
+            state: if at.is_multiple_of(4) { ClipState::Gated } else { ClipState::Indexed },
         };
         let records: Vec<_> = (0..50).map(record).collect();
         for most in [1, 5, 16, 17, 1000] {

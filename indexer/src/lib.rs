@@ -154,7 +154,7 @@ impl Indexer {
     ///
     /// May be cancelled at any time: what was not committed is delivered to the next follower.
     pub async fn run(&self, follower: Box<dyn Follow>) -> Result<IndexerReport, IndexerError> {
-        Run::new(self, follower).to_the_end().await
+        Run::new(self, follower).follow_to_end().await
     }
 }
 

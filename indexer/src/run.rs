@@ -37,7 +37,7 @@ impl<'a> Run<'a> {
         Self { indexer, follower, entering: None, report: IndexerReport::default() }
     }
 
-    pub(crate) async fn to_the_end(mut self) -> Result<IndexerReport, IndexerError> {
+    pub(crate) async fn follow_to_end(mut self) -> Result<IndexerReport, IndexerError> {
         // What comes after a pause is brought in at once, and of a stream there is a batch every
         // `max_wait`: what came while the one before was under way has waited enough.
         let mut deadline = Instant::now();
@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
         self.report.other_clips += coverage.len() as u64;
         coverage.extend(clips.iter().map(|clip| coverage_of(clip, ClipState::Indexed)));
         let lost = ClipState::Lost(LostReason::Refused);
-        coverage.extend(refused.iter().map(|clip| coverage_of(clip, lost.clone())));
+        coverage.extend(refused.iter().map(|clip| coverage_of(clip, lost)));
         let is_removal = removal.is_some();
         let entry = Entry { sources, runs, coverage, removal };
         self.entering = Some(Box::pin(async move {

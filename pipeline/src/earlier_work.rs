@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use footage_clip::{ClipState, Coverage, FileStamp, SourceId, SourceRecord};
+use footage_clip::{ClipState, Coverage, FileStamp, LostReason, SourceId, SourceRecord};
 
 /// What is known of a source.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,14 @@ pub struct Known {
 }
 
 impl Known {
+    /// Whether nothing of it is left to do. Clips that were lost because the footage was not where it had
+    /// been are: whoever asks has found it.
+    pub(crate) fn is_done(&self) -> bool {
+        let gone = ClipState::Lost(LostReason::FootageGone);
+        self.source.as_ref().is_some_and(|source| source.complete)
+            && self.coverage.clips(|state| state == gone) == 0
+    }
+
     /// Whether a clip needs no more work. A lost one may have better luck this time.
     pub(crate) fn has(&self, start_ns: u64) -> bool {
         matches!(self.coverage.state_of(start_ns), Some(ClipState::Indexed | ClipState::Gated))

@@ -75,7 +75,7 @@ async fn a_cluster_changes_its_model_while_it_is_searched_and_indexes_on() {
     until("the third file is indexed", || is_complete(&site, &name(2)));
     assert_eq!(found(&site, "search"), before, "it is the other model's alone");
 
-    let second = migrate(&site, &["--switch"]);
+    let second = migrate(&site, &["--switch", "--accept-lost"]);
     assert_eq!((&second["embedded"], &second["held"]), (&0.into(), &first["embedded"]), "{second}");
     assert_eq!(found(&site, "search"), before, "whoever searches goes on");
     let refused = run(&mut site.command("late", &["model", "migrate", "--to", "bundled"]));

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
-use super::{questions, text_of};
+use super::{Names, questions, text_of};
 
 /// A conversation about a video.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +42,11 @@ struct Said {
 const MARKERS: [&str; 2] = ["<video>", "<image>"];
 
 /// Reads a JSON list of `{video_id, q, a}`, or of `{video, conversations: [{from, value}]}` as LLaVA
-/// has them, or a table `path,question,answer[,from,to]`.
-pub(crate) fn read(file: &Path) -> Result<Vec<Instruction>> {
+/// has them, or a table `path,question,answer[,from,to]`. Says too where its names may lead.
+pub(crate) fn read(file: &Path) -> Result<(Vec<Instruction>, Names)> {
     let text = text_of(file)?;
-    let all = if text.trim_start().starts_with('[') {
+    let is_published = text.trim_start().starts_with('[');
+    let all = if is_published {
         let entries: Vec<Entry> = serde_json::from_str(&text)?;
         entries.into_iter().zip(1..).map(|(entry, line)| of_entry(entry, line)).collect()
     } else {
@@ -57,7 +58,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<Instruction>> {
         table.collect::<Result<Vec<_>>>()
     }?;
     ensure!(!all.is_empty(), "it holds no instructions");
-    Ok(all)
+    Ok((all, if is_published { Names::Inside } else { Names::Anywhere }))
 }
 
 fn of_entry(entry: Entry, line: u64) -> Result<Instruction> {
@@ -96,7 +97,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("instructions");
         fs_err::write(&file, text).unwrap();
-        read(&file)
+        Ok(read(&file)?.0)
     }
 
     fn whole(line: u64, video: &str, turns: &[(&str, &str)]) -> Instruction {

@@ -14,7 +14,7 @@ use clap::ValueEnum;
 
 pub(crate) use self::instructions::Instruction;
 pub(crate) use self::questions::Question;
-pub(crate) use self::videos::Videos;
+pub(crate) use self::videos::{Names, Videos};
 
 /// A clip and what it shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +88,11 @@ impl Format {
         use Format::{ActivitynetQa, MsrvttQa, MsvdQa, Qa, Synth, VideoChatgpt};
         matches!(self, Qa | MsvdQa | MsrvttQa | ActivitynetQa | VideoChatgpt | Synth)
     }
+
+    /// Where its names of videos may lead: in our own tables people write paths of their own.
+    fn names(self) -> Names {
+        if matches!(self, Self::Captions | Self::Qa) { Names::Anywhere } else { Names::Inside }
+    }
 }
 
 /// Where a data set is, and which part of it is meant.
@@ -160,7 +165,8 @@ impl Source {
 
     fn opened(&self) -> Result<Videos> {
         let beside = if self.place().is_dir() { Some(self.place()) } else { self.place().parent() };
-        Videos::open(self.videos.as_deref().or(beside).unwrap_or(Path::new(".")))
+        let folder = self.videos.as_deref().or(beside).unwrap_or(Path::new("."));
+        Videos::open(folder, self.format.names())
     }
 
     fn parse(&self) -> Result<Dataset> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// Folders in folders that are searched.
 const DEEPEST: usize = 8;
@@ -11,31 +11,48 @@ const DEEPEST: usize = 8;
 /// Endings of what lies beside videos and is none.
 const NO_VIDEOS: [&str; 9] = ["json", "jsonl", "csv", "txt", "srt", "vtt", "md", "jpg", "pkl"];
 
+/// Where a data set's names of videos may lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// Anywhere: people wrote them, for their own files.
+    Anywhere,
+    /// To files in the folder: whoever made the data set does not choose what else is read.
+    Inside,
+}
+
 /// A folder of videos.
 #[derive(Debug)]
 pub(crate) struct Videos {
     folder: PathBuf,
+    names: Names,
     /// Files by their name without its ending. Gathered when the first one is asked for by name.
     by_stem: std::cell::OnceCell<BTreeMap<String, Vec<PathBuf>>>,
 }
 
 impl Videos {
-    pub(crate) fn open(folder: &Path) -> Result<Self> {
+    pub(crate) fn open(folder: &Path, names: Names) -> Result<Self> {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         fs_err::read_dir(folder)?;
-        Ok(Self { folder: folder.to_owned(), by_stem: std::cell::OnceCell::new() })
+        Ok(Self { folder: folder.to_owned(), names, by_stem: std::cell::OnceCell::new() })
     }
 
     /// The file that a data set calls `name`: a path in the folder, or a file's name, with its ending
-    /// or without, in any folder of it.
+    /// or without, in any folder of it; where [`Names::Anywhere`] allows it, any other path.
     pub(crate) fn find(&self, name: &str) -> Result<PathBuf> {
+        let missing = || format!("{} has no video called {name}", self.folder.display());
+        let is_inside = Path::new(name)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        ensure!(
+            is_inside || self.names == Names::Anywhere,
+            "{}, and names that lead out of it are followed only in a CSV of your own",
+            missing()
+        );
         let file = self.folder.join(name);
         if file.is_file() {
             return Ok(file);
         }
-        let is_inside = Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
         let by_stem = self.by_stem.get_or_init(|| gathered(&self.folder));
-        let missing = || format!("{} has no video called {name}", self.folder.display());
         let files = by_stem.get(stem(name)).filter(|_| is_inside).with_context(missing)?;
         let of_name: Vec<&PathBuf> = files
             .iter()
@@ -99,7 +116,7 @@ mod tests {
             fs_err::create_dir_all(at(name).parent().unwrap()).unwrap();
             fs_err::write(at(name), "").unwrap();
         }
-        let videos = Videos::open(folder.path()).unwrap();
+        let videos = Videos::open(folder.path(), Names::Inside).unwrap();
         let found = |name: &str| videos.find(name).unwrap();
         assert_eq!(found("a/one.mp4"), at("a/one.mp4"));
         assert_eq!(found("c/one.avi"), at("b/c/one.mp4"), "its ending may differ");
@@ -111,5 +128,26 @@ mod tests {
         assert!(refused("four").contains("no video called four"));
         assert!(refused("x/two").contains("no video called x/two"));
         assert!(refused("../two").contains("no video called"));
+    }
+
+    #[test]
+    fn names_lead_out_of_the_folder_only_where_people_wrote_them() {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::create_dir(folder.path().join("videos")).unwrap();
+        let (beside, inside) = (folder.path().join("a.mp4"), folder.path().join("videos/b.mp4"));
+        for file in [&beside, &inside] {
+            fs_err::write(file, "").unwrap();
+        }
+        let own = Videos::open(&folder.path().join("videos"), Names::Anywhere).unwrap();
+        let published = Videos::open(&folder.path().join("videos"), Names::Inside).unwrap();
+        for name in ["../a.mp4", beside.to_str().unwrap()] {
+            assert!(own.find(name).unwrap().is_file(), "{name}");
+            let refused = published.find(name).unwrap_err().to_string();
+            assert!(refused.contains("lead out of it"), "{refused}");
+        }
+        for name in ["b.mp4", "./b.mp4", "b"] {
+            assert!(published.find(name).unwrap().is_file(), "{name}");
+        }
+        assert!(own.find("../lost.mp4").is_err());
     }
 }

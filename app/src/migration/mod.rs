@@ -4,12 +4,12 @@
 mod compare;
 mod looking;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use footage_clip::{LostReason, SourceKind, SourceRecord, WindowSpec};
-use footage_index::{Index, With, remove_source};
+use footage_index::{Index, With};
 use footage_indexer::{DueClip, due, renewed, transcribe};
 use footage_model::Model;
 use footage_pipeline::{Cancel, RereadError};
@@ -21,6 +21,7 @@ use crate::compose::{House, Store, model_ref};
 use crate::footage::kept_at;
 use crate::outcome::in_one_line;
 use crate::requests::stretch::footage_of;
+use crate::shelved::follow_removals;
 
 /// Clips that are kept together.
 const BATCH: usize = 64;
@@ -94,27 +95,10 @@ impl<I: Index + 'static> Migration<I> {
     /// Takes out what was removed since from the collection that is read. Where books are shared, whoever
     /// removes does so from both.
     pub(crate) async fn follow_removals(&self) -> Result<()> {
-        if self.books == Books::Shared {
-            return Ok(());
+        match self.books {
+            Books::Own => follow_removals(&self.from.ledger, &self.to).await,
+            Books::Shared => Ok(()),
         }
-        let there: BTreeMap<_, _> =
-            self.sources()?.into_iter().map(|source| (source.source_id.clone(), source)).collect();
-        let Store { index, ledger } = &*self.to;
-        for held in ledger.sources()? {
-            let id = &held.source_id;
-            let Some(source) = there.get(id) else {
-                remove_source(index, ledger, id).await?;
-                continue;
-            };
-            if let Some(before_ns) = source.retained_from_ns {
-                if held.retained_from_ns < source.retained_from_ns {
-                    ledger.forget(id, Some(before_ns))?;
-                }
-                // Also where the ledger forgot it before: that run may have ended there.
-                index.remove_before(id, before_ns).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Brings a source's clips over, as far as there is footage of them: what is there already stays.

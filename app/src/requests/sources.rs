@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::selection::Named;
 use crate::compose::{House, Store};
 use crate::settings::sources::{OwnSources, SourceList};
+use crate::shelved::remove_beside;
 use crate::watching::Watching;
 use crate::when::utc_text;
 
@@ -209,6 +210,8 @@ impl RemoveRequest {
             }
         }
         let mut removed = Vec::new();
+        // First: whoever is interrupted here still finds the sources, to remove them again.
+        remove_beside(store, &self.sources).await?;
         for id in &self.sources {
             // Held until all of it is removed.
             let _forgotten = match watching {

@@ -271,6 +271,11 @@ impl Settings {
 }
 
 impl WindowSettings {
+    /// Whether any of it is stated, and not the model's own.
+    pub(crate) fn is_stated(&self) -> bool {
+        self.length_frames.is_some() || self.stride_frames.is_some() || self.rate.is_some()
+    }
+
     /// The window in force for a model.
     pub(crate) fn of(&self, model: &Model) -> Result<WindowSpec> {
         let own = model.window();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use footage_clip::SourceId;
@@ -14,9 +14,13 @@ use super::Watching;
 use crate::compose::House;
 use crate::requests::Desk;
 use crate::settings::sources::SourceDefinition;
+use crate::shelved::follow_removals_beside;
 
 /// How often to look.
 const LOOK: Duration = Duration::from_secs(60);
+
+/// How often to look into collections that are not searched. They are opened for it.
+const LOOK_BESIDE: Duration = Duration::from_secs(3600);
 
 const DAY_S: f64 = 86_400.0;
 const GIB: f64 = (1u64 << 30) as f64;
@@ -39,6 +43,7 @@ pub(crate) async fn retain(
     if let Err(error) = retention.finish().await {
         tracing::warn!(%error, "footage whose removal had begun is still there");
     }
+    let (mut is_gone, mut beside) = (true, None::<Instant>);
     loop {
         for (id, source) in watching.definitions().await {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -47,9 +52,17 @@ pub(crate) async fn retain(
             match retention.apply(&id, policy(&source, &desk.house), now_ns).await {
                 Ok(gone) if gone.clips > 0 || gone.bytes > 0 => {
                     tracing::info!(source = %id, clips = gone.clips, bytes = gone.bytes, "old footage removed");
+                    is_gone = true;
                 }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(source = %id, %error, "old footage is still there"),
+            }
+        }
+        if is_gone && beside.is_none_or(|last| last.elapsed() > LOOK_BESIDE) {
+            beside = Some(Instant::now());
+            match follow_removals_beside(&desk.store).await {
+                Ok(()) => is_gone = false,
+                Err(error) => tracing::warn!(%error, "old clips of other models are still there"),
             }
         }
         tokio::select! {

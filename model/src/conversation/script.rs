@@ -1,5 +1,7 @@
 //! A conversation as ids of tokens: the same for who answers and for training.
 
+use serde::Deserialize;
+
 use super::ConversationError;
 use super::prompt::{STOP, Template, Turn};
 
@@ -7,6 +9,20 @@ use super::prompt::{STOP, Template, Turn};
 pub(crate) struct Script {
     tokenizer: tokenizers::Tokenizer,
     template: Template,
+    /// What stands for all that there is no word for.
+    unknown: Option<u32>,
+}
+
+/// What a `tokenizer.json` says of that, by name or by number.
+#[derive(Deserialize)]
+struct Sheet {
+    model: Unknown,
+}
+
+#[derive(Deserialize)]
+struct Unknown {
+    unk_token: Option<String>,
+    unk_id: Option<u32>,
 }
 
 impl Script {
@@ -24,7 +40,10 @@ impl Script {
                 "it has words up to {most}, but the language model's table {vocab} rows"
             ));
         }
-        Ok(Self { tokenizer, template })
+        let Sheet { model: Unknown { unk_token, unk_id } } =
+            serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        let unknown = unk_id.or_else(|| tokenizer.token_to_id(&unk_token?));
+        Ok(Self { tokenizer, template, unknown })
     }
 
     /// Rows that a table of words needs for a `tokenizer.json`.
@@ -57,6 +76,15 @@ impl Script {
         self.encoded(&format!("{answer}{STOP}"), false)
     }
 
+    /// The first part of a text that there is no word for, as it stands there.
+    pub(crate) fn unknown<'a>(&self, text: &'a str) -> Result<Option<&'a str>, ConversationError> {
+        let Some(unknown) = self.unknown else { return Ok(None) };
+        let encoding = self.tokenizer.encode(text, false).map_err(cannot_encode)?;
+        let at = encoding.get_ids().iter().position(|id| *id == unknown);
+        let span = at.and_then(|at| encoding.get_offsets().get(at));
+        Ok(span.map(|(from, to)| text.get(*from..*to).unwrap_or(text)))
+    }
+
     /// The id of a marker, where the tokenizer has it.
     pub(crate) fn marker(&self, marker: &str) -> Option<u32> {
         self.tokenizer.token_to_id(marker)
@@ -70,8 +98,7 @@ impl Script {
                 ids.extend(self.tokenizer.token_to_id(STOP));
             }
             let encoding = self.tokenizer.encode_fast(part, is_first && at == 0);
-            let encoding = encoding
-                .map_err(|error| ConversationError::Tokenizer(format!("cannot encode: {error}")))?;
+            let encoding = encoding.map_err(cannot_encode)?;
             ids.extend_from_slice(encoding.get_ids());
         }
         Ok(ids)
@@ -82,4 +109,9 @@ impl Script {
             .decode(ids, true)
             .map_err(|error| ConversationError::Tokenizer(format!("cannot decode: {error}")))
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that map_err asks for")]
+fn cannot_encode(error: tokenizers::Error) -> ConversationError {
+    ConversationError::Tokenizer(format!("cannot encode: {error}"))
 }

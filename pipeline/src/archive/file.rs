@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use footage_clip::{ClipState, LostReason, MediaRef, SourceKind, SourceRecord};
+use footage_clip::{ClipState, LostReason, MediaRef, SourceKind, SourceRecord, WindowSpec};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -25,6 +25,8 @@ const NEWS_BYTES: u64 = 64 << 20;
 /// A file whose identity is known, on its way.
 pub(super) struct Work<'a> {
     pub(super) archive: &'a Archive,
+    /// How this file is cut.
+    pub(super) window: WindowSpec,
     pub(super) at: usize,
     pub(super) identity: &'a IdentifiedFile,
     pub(super) cancel: &'a Cancel,
@@ -57,7 +59,14 @@ impl Archive {
         let (identity, end) = match self.identity(at, &file, cancel, on_event).await {
             Ok(identity) => {
                 let on_event = &**on_event;
-                let work = Work { archive: self, at, identity: &identity, cancel, on_event };
+                let work = Work {
+                    archive: self,
+                    window: self.window,
+                    at,
+                    identity: &identity,
+                    cancel,
+                    on_event,
+                };
                 let end = work.index(claims).await;
                 (Some(identity), end)
             }
@@ -109,16 +118,16 @@ impl Archive {
 }
 
 impl Work<'_> {
-    async fn index(&self, claims: &Claims) -> End {
+    async fn index(mut self, claims: &Claims) -> End {
         let claim = match claims.claim(&self.identity.source_id, &self.identity.file).await {
             Ok(claim) => claim,
             Err(other) => return End::early(Ok(Ended::SameAs(other))),
         };
         let end = match self.known().await {
-            Ok(known) if known.source.as_ref().is_some_and(|source| source.complete) => {
-                self.pass_over(&known).await
+            Ok(known) => {
+                self.window = known.source.as_ref().map_or(self.window, |source| source.window);
+                if known.is_done() { self.pass_over(&known).await } else { self.read(known).await }
             }
-            Ok(known) => self.read(known).await,
             Err(problem) => End::early(Err(problem)),
         };
         if end.ended.is_ok() {
@@ -135,7 +144,7 @@ impl Work<'_> {
             .map_err(|error| FileProblem::EarlierWork(error.to_string()))?;
         let Some(source) = &known.source else { return Ok(known) };
         let (held, given) = (source.window, self.archive.window);
-        if held != given {
+        if held != given && self.archive.window_is_wished {
             return Err(FileProblem::OtherWindow { held: Box::new(held), given: Box::new(given) });
         }
         let is_sparse = source.decoded.as_deref() == Some(KEYFRAMES);
@@ -171,13 +180,13 @@ impl Work<'_> {
         let (submitted, to_publish) = mpsc::channel(IN_FLIGHT);
         let reading = Reading {
             path: self.identity.file.path().to_owned(),
-            window: self.archive.window,
+            window: self.window,
             settings: self.archive.decode.clone(),
             known,
             cancel: self.cancel.clone(),
         };
         let decoding = spawn_blocking(move || reading.run(&reads));
-        let queue = self.archive.embed.source(self.archive.window.stride());
+        let queue = self.archive.embed.source(self.window.stride());
         let mut publishing = Publishing::new(self);
         // Each half ends when the other does: their channel is closed at either end.
         let (submit, publish) = tokio::join!(
@@ -259,7 +268,7 @@ impl Work<'_> {
             retained_from_ns: None,
             added_unix_s: now.map_or(0, |now| now.as_secs()),
             model: self.archive.model.clone(),
-            window: self.archive.window,
+            window: self.window,
             complete: false,
             failure: None,
         }

@@ -121,13 +121,13 @@ impl<'a> Publishing<'a> {
                 return Err(FileProblem::Embed(error));
             }
         };
-        let (archive, identity) = (self.work.archive, self.work.identity);
-        let (source_id, model) = (identity.source_id.clone(), archive.model.clone());
+        let (window, identity) = (self.work.window, self.work.identity);
+        let (source_id, model) = (identity.source_id.clone(), self.work.archive.model.clone());
         let record = ClipRecord {
-            clip_id: ClipId::derive(&source_id, span.start_ns, &archive.window, &model.fingerprint),
+            clip_id: ClipId::derive(&source_id, span.start_ns, &window, &model.fingerprint),
             source_id,
             span,
-            window: archive.window,
+            window,
             model,
             embedding,
             caption: None,

@@ -40,6 +40,9 @@ pub struct Archive {
     pub model: ModelRef,
     /// How footage is cut.
     pub window: WindowSpec,
+    /// Whether that is a wish: a file that is known and was cut otherwise is refused then, and stays as it
+    /// was cut where it is not.
+    pub window_is_wished: bool,
     /// How files are decoded.
     pub decode: DecodeSettings,
     /// Files read at the same time.

@@ -44,6 +44,7 @@ fn setup(earlier: impl EarlierWork + 'static) -> Setup {
     let archive = Archive {
         model: ModelRef { name: "test".into(), fingerprint },
         window: window(),
+        window_is_wished: true,
         decode: DecodeSettings { mode: DecodeMode::All, ..DecodeSettings::default() },
         parallel_files: NonZeroUsize::new(2).unwrap(),
         embed,
@@ -186,11 +187,42 @@ async fn a_file_that_is_complete_is_not_read_and_one_cut_otherwise_is_refused() 
     assert_eq!(told[0].media.as_ref().unwrap().path, moved.to_string_lossy());
     assert!(told[0].complete);
 
+    let other = WindowSpec::try_new(4, 1, Rate::try_new(4, 1).unwrap()).unwrap();
+    let mut unasked = setup(Remembers { coverage: coverage.clone(), source: source.clone() });
+    (unasked.archive.window, unasked.archive.window_is_wished) = (other, false);
+    let outcomes = unasked.index(&[&moved], &Cancel::default()).await;
+    assert!(matches!(outcomes[0].ended, Ended::KnownAlready), "{:?}", outcomes[0].ended);
+
     let mut otherwise = setup(Remembers { coverage, source });
-    otherwise.archive.window = WindowSpec::try_new(4, 1, Rate::try_new(4, 1).unwrap()).unwrap();
+    otherwise.archive.window = other;
     let outcomes = otherwise.index(&[&moved], &Cancel::default()).await;
     let line = outcomes[0].failure().unwrap().to_string();
     assert!(line.contains("was indexed in clips of 4 frames at 4/1 per second, every 2"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clips_whose_footage_was_gone_are_made_once_it_is_found_as_the_file_was_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ball.mp4");
+    video(&path);
+    let first = setup(NoEarlierWork);
+    first.index(&[&path], &Cancel::default()).await;
+    let messages = first.published().await;
+    let source = sources(&messages).pop();
+    let all = clips(&messages);
+    let gone = ClipState::Lost(LostReason::FootageGone);
+    let state = |clip: &ClipRecord| if clip.seq < 10 { ClipState::Indexed } else { gone };
+    let coverage: Coverage = all.iter().map(|clip| (clip.span, state(clip))).collect();
+
+    let mut again = setup(Remembers { coverage, source });
+    again.archive.window = WindowSpec::try_new(4, 1, Rate::try_new(4, 1).unwrap()).unwrap();
+    again.archive.window_is_wished = false;
+    let outcomes = again.index(&[&path], &Cancel::default()).await;
+    assert!(matches!(outcomes[0].ended, Ended::Complete), "{:?}", outcomes[0].ended);
+    assert_eq!(outcomes[0].clips.known, 10);
+    let made: Vec<_> = clips(&again.published().await).iter().map(|clip| clip.clip_id).collect();
+    let missing: Vec<_> = all[10..].iter().map(|clip| clip.clip_id).collect();
+    assert_eq!(made, missing);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,10 @@ use super::KafkaSettings;
 use super::group::Group;
 use super::settings::KafkaError;
 
+/// How long a broker may keep a request open for which it has nothing yet. Most answer as soon as they
+/// have; of one that answers at its end only, records wait half of this on average.
+const FETCH_WAIT_MS: &str = "25";
+
 /// A client that tells our log what it has to say, and nobody else anything.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Told;
@@ -119,7 +123,7 @@ pub(super) fn member(
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
-        .set("fetch.wait.max.ms", "100")
+        .set("fetch.wait.max.ms", FETCH_WAIT_MS)
         .set("queued.max.messages.kbytes", settings.fetched_kib.to_string())
         .set("statistics.interval.ms", "2000")
         .create_with_context(context);
@@ -149,7 +153,7 @@ fn reading(settings: &KafkaSettings) -> ClientConfig {
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
-        .set("fetch.wait.max.ms", "100")
+        .set("fetch.wait.max.ms", FETCH_WAIT_MS)
         .set("queued.max.messages.kbytes", settings.fetched_kib.to_string());
     config
 }

@@ -24,7 +24,7 @@ pub(super) async fn why_not(settings: &KafkaSettings) -> Option<String> {
     let listening = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + PATIENCE;
         // The connection is made for this question; what is said of it waits until it is polled for.
-        let _ = consumer.fetch_metadata(None, PATIENCE / 2);
+        drop(consumer.fetch_metadata(None, PATIENCE / 2));
         while locked(&heard).is_none() && Instant::now() < deadline {
             if let Some(Err(error)) = consumer.poll(PATIENCE / 50) {
                 locked(&heard).get_or_insert_with(|| error.to_string());

@@ -157,13 +157,14 @@ pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
     };
     let own = ModelConfig::from_json(files.config)?.architecture;
     let (system, start) = args.start(own.branch.map(|branch| branch.system))?;
+    let recipe = args.fitting(recipe, system)?;
     if !system.learns() {
-        let untrained = Pretraining::new(&files, start, recipe.for_system(system), args.seed)?;
+        run::must_be_new(&args.out)?;
+        let untrained = Pretraining::new(&files, start, recipe, args.seed)?;
         untrained.export(&args.name, "CLIP as it is: nothing in it learns time.", &args.out)?;
         tell(&format!("{} has nothing to learn: {}", system.name(), args.out.display()));
         return Ok(Outcome::Done);
     }
-    let recipe = args.fitting(recipe, system)?;
     let (dataset, videos) = args.data.read()?;
     let cancel = stopped_by_signals()?;
 
@@ -175,7 +176,7 @@ pub(crate) fn run(args: &Args, house: &House) -> Result<Outcome> {
     let most = training.config().architecture.branch.map_or(0, |branch| branch.max_frames);
     ensure!(window.length() <= most, "the branch takes clips of at most {most} frames");
 
-    let cache = folder.join("features");
+    let cache = folder.join(run::FEATURES);
     let reading = Stretches { window, decode, cancel: &cancel };
     let gathering = Gathering { training: &training, reading, cache };
     let (clips, left_out) = gathering.gather(dataset.rows, &videos)?;

@@ -1,5 +1,7 @@
 //! A course's run: goes on from the checkpoint, writes the next ones, plots, stops when asked.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -17,6 +19,8 @@ const SETTINGS: &str = "settings.json";
 pub(super) const CHECKPOINT: &str = "checkpoint.safetensors";
 pub(super) const LOSSES: &str = "losses.csv";
 pub(super) const PLOT: &str = "losses.svg";
+/// The folder of kept features. It is there before the settings are.
+pub(super) const FEATURES: &str = "features";
 
 /// Everything that a run needs.
 pub(super) struct Run<'a> {
@@ -38,13 +42,39 @@ pub(super) struct Trained {
 
 /// Refuses a folder with something else in it: nothing of it is overwritten.
 pub(super) fn may_write(out: &Path, folder: &Path) -> Result<()> {
-    let is_empty = !fs_err::exists(out)? || fs_err::read_dir(out)?.next().is_none();
+    let has_begun = || -> Result<bool> {
+        let name = folder.file_name().unwrap_or_default();
+        Ok(holds_at_most(out, name)? && holds_at_most(folder, FEATURES.as_ref())?)
+    };
     ensure!(
-        is_empty || fs_err::exists(folder)?,
+        fs_err::exists(folder.join(SETTINGS))? || has_begun()?,
         "{} holds something that is no training: choose a new folder for --out",
         out.display()
     );
     Ok(())
+}
+
+/// Refuses a folder with anything in it: where nothing is learned, there is no training to go on with.
+pub(super) fn must_be_new(out: &Path) -> Result<()> {
+    ensure!(
+        holds_at_most(out, OsStr::new(""))?,
+        "{} holds something already: choose a new folder for --out",
+        out.display()
+    );
+    Ok(())
+}
+
+/// Whether a folder holds nothing, but for what is called `name`. One that is not there holds nothing.
+fn holds_at_most(folder: &Path, name: &OsStr) -> Result<bool> {
+    if !fs_err::exists(folder)? {
+        return Ok(true);
+    }
+    for entry in fs_err::read_dir(folder)? {
+        if entry?.file_name() != name {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Refuses to go on with a training that began with other settings.
@@ -57,9 +87,10 @@ pub(super) fn same_settings(folder: &Path, settings: &Value) -> Result<()> {
     // Through text, as those were: a number may change its last bit on the way.
     let settings: Value = serde_json::from_str(&settings.to_string())?;
     if let (Some(before), Some(now)) = (before.as_object(), settings.as_object()) {
-        let differs =
-            |(key, value): (&String, &Value)| (before.get(key) != Some(value)).then(|| key.clone());
-        let other: Vec<String> = now.iter().filter_map(differs).collect();
+        // What only one of them states differs too: some are stated only where they are not usual.
+        let keys: BTreeSet<&str> = before.keys().chain(now.keys()).map(String::as_str).collect();
+        let differs = |key: &&str| before.get(*key) != now.get(*key);
+        let other: Vec<&str> = keys.into_iter().filter(differs).collect();
         ensure!(
             other.is_empty(),
             "the training in {} began with other settings ({}): choose a new folder for --out, or \

@@ -57,10 +57,11 @@ pub(super) fn run(args: &Args, file: &Path, house: &House) -> Result<Outcome> {
     args.check_tuning()?;
     let folder = args.out.join("training");
     run::may_write(&args.out, &folder)?;
-    let all = instructions::read(file).with_context(|| format!("cannot use {}", file.display()))?;
+    let (all, names) =
+        instructions::read(file).with_context(|| format!("cannot use {}", file.display()))?;
     let beside = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let videos = args.data.videos.as_deref().or(beside).unwrap_or(Path::new("."));
-    let videos = Videos::open(videos)?;
+    let videos = Videos::open(videos, names)?;
     let answerer = &house.settings.ask.answerer;
     let tuning = match answerer {
         AnswererChoice::Bundled => Tuning::from_bytes(crate::bundled::answerer_files())?,
@@ -81,7 +82,7 @@ pub(super) fn run(args: &Args, file: &Path, house: &House) -> Result<Outcome> {
         decode: house.settings.decode.sized(size),
         cancel: &cancel,
     };
-    let gathering = Gathering { tuning: &tuning, reading, cache: folder.join("features") };
+    let gathering = Gathering { tuning: &tuning, reading, cache: folder.join(run::FEATURES) };
     let (items, left_out) = gathering.gather(all, &videos)?;
     if cancel.is_cancelled() {
         return Ok(Outcome::Interrupted);
@@ -137,6 +138,8 @@ impl Gathering<'_> {
                 Err(anyhow::anyhow!("a question or an answer is empty"))
             } else if !self.tuning.fits(&one.turns)? {
                 Err(anyhow::anyhow!("it is longer than the language model reads"))
+            } else if let Some(unknown) = self.tuning.unknown(&one.turns)? {
+                Err(anyhow::anyhow!("the language model has no word for `{}`", escaped(unknown)))
             } else {
                 videos.find(&one.video)
             };

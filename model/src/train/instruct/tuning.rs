@@ -26,7 +26,7 @@ use crate::preprocess::Preprocess;
 use crate::train::data::generator;
 use crate::train::{Network, TrainError, Weights};
 use crate::weights::WeightsFile;
-use crate::{CONFIG_FILE, ModelConfig, ModelError, WEIGHTS_FILE};
+use crate::{CONFIG_FILE, ModelConfig, ModelError, System, WEIGHTS_FILE};
 
 /// A conversation about a clip: each question with its answer.
 pub type Lesson = Vec<(String, String)>;
@@ -137,6 +137,12 @@ impl Tuning {
         }
         let config = ModelConfig::from_json(json)?;
         let architecture = config.architecture.clone();
+        let system = architecture.system();
+        if system != System::BtAdapter {
+            let why =
+                format!("its image model is of the system `{}`, not bt-adapter", system.name());
+            return refused(&why);
+        }
         match architecture.branch {
             Some(branch) if branch.mode == BranchMode::Gated && branch.layers >= 2 => {}
             _ => return refused("its image model has no BT-Adapter with gates and two layers"),
@@ -284,6 +290,20 @@ impl Tuning {
             }
         }
         Ok(true)
+    }
+
+    /// The first word of a lesson that the language model does not know, if there is one: it would read,
+    /// or learn to say, that something is unknown.
+    ///
+    /// # Errors
+    /// Where it cannot be written down.
+    pub fn unknown<'a>(&self, lesson: &'a Lesson) -> Result<Option<&'a str>, TrainError> {
+        for text in lesson.iter().flat_map(|(question, answer)| [question, answer]) {
+            if let Some(unknown) = self.pupil.script.unknown(text)? {
+                return Ok(Some(unknown));
+            }
+        }
+        Ok(None)
     }
 
     /// Writes the tuned answerer into a folder. The image model lies at `vision` as seen from there,

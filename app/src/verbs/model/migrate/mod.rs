@@ -45,9 +45,8 @@ pub(crate) struct Args {
     /// The other model: the name of a pulled one, a folder, a file of weights, or `bundled`
     #[arg(long, value_name = "MODEL", required_unless_present_any = ["list", "remove"])]
     to: Option<String>,
-    /// Search the clips of that model from now on
-    #[arg(long, requires = "to")]
-    switch: bool,
+    #[command(flatten)]
+    switching: Switching,
     /// Compare what both models find: a file with one sentence a line, or a CSV as `footage eval` takes it
     #[arg(long, value_name = "FILE", requires = "to")]
     sentences: Option<PathBuf>,
@@ -60,6 +59,17 @@ pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What is searched afterwards.
+#[derive(Debug, clap::Args)]
+struct Switching {
+    /// Search the clips of that model from now on
+    #[arg(long, requires = "to")]
+    switch: bool,
+    /// Switch although clips are lost, whose footage is gone or cannot be looked at
+    #[arg(long, requires = "switch")]
+    accept_lost: bool,
 }
 
 /// What others are told who would change something meanwhile.
@@ -87,11 +97,13 @@ pub(crate) async fn run(args: &Args, house: &House) -> Result<Outcome> {
     if is_cluster {
         return in_cluster(args, house, &wanted, model, &cancel).await;
     }
+    // Before the index is held: whoever searches waits from then on until this answers.
+    let earlier = house.open_model().ok();
     let from = Arc::new(house.open_existing_store().await?);
     let read = from.index.collection().model.clone();
     refuse_same(&read, &model)?;
     // Sentences can be asked of what there is only with the model that made it.
-    let earlier = house.open_model().ok().filter(|held| *held.fingerprint() == read.fingerprint);
+    let earlier = earlier.filter(|held| *held.fingerprint() == read.fingerprint);
     let desk = earlier.map(|model| desk_of(house, &Arc::new(model), &from));
     let (stop, stopped) = watch::channel(false);
     let serving = desk.clone().map(|desk| {
@@ -222,7 +234,8 @@ impl<I: Index + 'static> Work<'_, I> {
                 return Ok(ended);
             };
             if !self.args.json {
-                writeln!(stdout(), "{}", escaped(&format!("{name}: {}", told(&brought))))?;
+                // Nobody reads it, perhaps: that ends no migration.
+                drop(writeln!(stdout(), "{}", escaped(&format!("{name}: {}", told(&brought)))));
             }
             ended.clips.held += brought.held;
             ended.clips.made += brought.made;
@@ -232,7 +245,8 @@ impl<I: Index + 'static> Work<'_, I> {
                 ended.lossy.push((source.clone(), brought));
             }
         }
-        if ended.clips.made > 0 {
+        // Also where nothing was made now: the run that made it may have ended before this.
+        if !sources.is_empty() {
             tell("making the search graph");
             self.other.store.index.optimize().await?;
         }

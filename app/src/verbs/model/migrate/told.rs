@@ -10,7 +10,7 @@ use footage_search::Scores;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::Args;
+use super::{Args, Switching};
 use crate::compose::House;
 use crate::migration::{Brought, Compared};
 use crate::outcome::Outcome;
@@ -27,8 +27,10 @@ pub(super) struct Ended {
 }
 
 impl Ended {
+    /// Clips that are searched now and are lost would not be found any more: that has to be meant.
     pub(super) fn may_switch(&self, args: &Args) -> bool {
-        args.switch && self.outcome != Outcome::Interrupted
+        let Switching { switch, accept_lost } = args.switching;
+        switch && self.outcome != Outcome::Interrupted && (self.clips.lost == 0 || accept_lost)
     }
 }
 
@@ -56,10 +58,13 @@ pub(super) fn told(brought: &Brought) -> String {
     }
     if brought.lost > 0 {
         told = format!("{told}, {} lost", brought.lost);
-        let why = brought.why.as_deref().unwrap_or("no picture of them is left");
-        told = format!("{told}: {why}");
+        told = format!("{told}: {}", why(brought));
     }
     told
+}
+
+fn why(brought: &Brought) -> &str {
+    brought.why.as_deref().unwrap_or("no picture of them is left")
 }
 
 impl Args {
@@ -76,6 +81,10 @@ impl Args {
             let described = json!({
                 "from": read, "to": model.name(), "fingerprint": model.fingerprint(),
                 "sources": sources,
+                "lost": ended.lossy.iter().map(|(source, brought)| json!({
+                    "source_id": source.source_id, "name": source.name, "clips": brought.lost,
+                    "why": why(brought),
+                })).collect::<Vec<_>>(),
                 "clips": { "embedded": clips.made, "held": clips.held, "lost": clips.lost },
                 "compared": compared.as_ref().map(in_json),
                 "switched": switched,
@@ -106,6 +115,12 @@ impl Args {
                 writeln!(out, "interrupted: the same command goes on from here")?;
             }
             (_, true) => writeln!(out, "clips of {name} are searched from now on")?,
+            (_, false) if self.switching.switch => writeln!(
+                out,
+                "not switched, as {} would not be found any more: the same command with --accept-lost \
+                 switches all the same",
+                counted(clips.lost as u64, "clip")
+            )?,
             (_, false) => writeln!(
                 out,
                 "clips of {} are searched still: the same command with --switch changes that",

@@ -15,6 +15,10 @@ use crate::terminal::tell;
 /// Calls in a row without a reply after which there seems to be no judge.
 const MOST_FAILURES: usize = 5;
 
+/// Replies in a row that are no verdicts, each asked for twice, after which there seems to be nobody who
+/// can judge, where there was never a verdict.
+const MOST_UNREADABLE: usize = 10;
+
 /// Lines about what could not be judged.
 const MOST_LINES: usize = 10;
 
@@ -73,7 +77,7 @@ impl Judging<'_> {
                 }
             }
         }
-        let (count, mut failures, mut lines) = (open.len(), 0, 0);
+        let (count, mut failures, mut unreadable, mut lines) = (open.len(), 0, 0, 0);
         let mut done = 0;
         for some in open.chunks(self.parallel) {
             if self.cancel.is_cancelled() {
@@ -104,6 +108,14 @@ impl Judging<'_> {
                     }
                     Ok(Judged::Unreadable(reply)) => {
                         failures = 0;
+                        unreadable += 1;
+                        if verdicts.found.is_empty() && unreadable >= MOST_UNREADABLE {
+                            bail!(
+                                "the judge gives no verdicts: {MOST_UNREADABLE} replies in a row are none, \
+                                 such as {reply:?}; choose another `judge.model`, or let it say more \
+                                 (`judge.max_tokens`)"
+                            );
+                        }
                         verdicts.unreadable.insert((at, aspect));
                         say(format!("the judge's reply is no verdict: {reply:?}"));
                     }

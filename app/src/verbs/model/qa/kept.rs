@@ -1,10 +1,11 @@
 //! What was found out, in a file of lines that grows as it comes: an interrupted run goes on.
 
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::fs::TryLockError;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,8 @@ struct Line<T> {
     value: T,
 }
 
-/// Values by what they follow from, in memory and in a file, where one is wanted.
+/// Values by what they follow from, in memory and in a file, where one is wanted. The file is ours as
+/// long as this lives.
 #[derive(Debug)]
 pub(super) struct Kept<T> {
     known: HashMap<String, T>,
@@ -23,22 +25,32 @@ pub(super) struct Kept<T> {
 }
 
 impl<T: Serialize + DeserializeOwned + Clone> Kept<T> {
-    /// Reads what `name` in a folder holds. A line that a crash cut short is as if it were not there.
+    /// Reads what `name` in a folder holds. A line that a crash cut short, or that holds what cannot be, is
+    /// as if it were not there. Another run that has the file open is an error: both would ask for the same.
     pub(super) fn open(folder: Option<&Path>, name: &str) -> Result<Self> {
         let Some(folder) = folder else { return Ok(Self { known: HashMap::new(), file: None }) };
         fs_err::create_dir_all(folder)?;
         let path = folder.join(name);
-        let text = if fs_err::exists(&path)? {
-            String::from_utf8_lossy(&fs_err::read(&path)?).into_owned()
-        } else {
-            String::new()
-        };
+        let mut file =
+            fs_err::OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+        match file.file().try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!(
+                "{} is in use by another run: wait for its end, or name another folder with --keep",
+                folder.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
         let known = text
             .lines()
             .filter_map(|line| serde_json::from_str::<Line<T>>(line).ok())
             .map(|line| (line.key, line.value))
             .collect();
-        let mut file = fs_err::OpenOptions::new().create(true).append(true).open(&path)?;
         if !text.is_empty() && !text.ends_with('\n') {
             file.write_all(b"\n")?;
         }
@@ -91,6 +103,11 @@ mod tests {
         let mut kept = open();
         assert_eq!((kept.get(&one), kept.get(&two)), (Some(&said("a\ndog")), None));
         kept.put(two.clone(), said("cat")).unwrap();
+
+        let second = Kept::<Said>::open(Some(folder.path()), "a.jsonl").unwrap_err().to_string();
+        assert!(second.contains("in use by another run"), "{second}");
+        assert!(Kept::<Said>::open(Some(folder.path()), "b.jsonl").is_ok());
+        drop(kept);
         assert_eq!(open().get(&two), Some(&said("cat")));
     }
 }

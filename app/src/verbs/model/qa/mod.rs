@@ -53,9 +53,9 @@ pub(super) async fn run(args: &Args, house: &House) -> Result<Outcome> {
             keep.map(|folder| format!("what was found so far is kept in {}", folder.display()));
         kept.unwrap_or_else(|| "with --keep, what was found so far would have been kept".to_owned())
     };
-    let mut kept = Kept::open(keep, "answers.jsonl")?;
-    let answers = asking.ask(&questions, &videos, &mut kept).await.with_context(goes_on)?;
-    drop(kept);
+    // Held to the end: a second run in the folder would pay for the same verdicts.
+    let mut kept_answers = Kept::open(keep, "answers.jsonl")?;
+    let answers = asking.ask(&questions, &videos, &mut kept_answers).await.with_context(goes_on)?;
     if cancel.is_cancelled() {
         tell(&goes_on());
         return Ok(Outcome::Interrupted);
