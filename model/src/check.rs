@@ -115,7 +115,7 @@ pub fn check(
     let has_text = checkpoint.names().any(|name| name.starts_with("text_backbone."));
     let text = if has_text {
         let vb = vb.pp("text_backbone");
-        Some(TextTower::new(architecture.text, architecture.projection, ops, &vb)?)
+        Some(TextTower::new(&architecture, ops, &vb)?)
     } else {
         None
     };

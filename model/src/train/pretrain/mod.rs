@@ -174,12 +174,7 @@ impl Pretraining {
         let audit = Checkpoint::of_tensors(&whole)?;
         let vb = audit.var_builder(&Device::Cpu);
         VideoTower::new(architecture, Ops::Fused, &vb.pp("backbone"))?;
-        let text = TextTower::new(
-            architecture.text,
-            architecture.projection,
-            Ops::Fused,
-            &vb.pp("text_backbone"),
-        )?;
+        let text = TextTower::new(architecture, Ops::Fused, &vb.pp("text_backbone"))?;
         audit.finish()?;
 
         let mut all: HashMap<String, Tensor> = frozen.clone().into_iter().collect();
