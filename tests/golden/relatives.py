@@ -1,11 +1,11 @@
 """Makes siglip_tiny/ and mobileclip_tiny/: small random models in the layouts of the hub, and what their own
-programs compute with them. Run from this folder:
+programs compute with them; and the text tower of eva_tiny/. Run from this folder:
 
     pip install 'numpy<2' torch==2.2.2 torchvision==0.17.2 transformers==4.46.3 open_clip_torch==2.30.0 \
         timm==1.0.12 safetensors pillow==10.4.0 sentencepiece protobuf
     python relatives.py
 
-Each folder is a model as `footage --model` takes it, and beside it `expected.safetensors`: `frame_i`, 8-bit
+The first two folders are each a model as `footage --model` takes it, and beside it `expected.safetensors`: `frame_i`, 8-bit
 pictures of several shapes `[H, W, 3]`, the `pixel_values` that the reference's own preprocessing makes of them,
 `image_embeds` (not normalised), and `text_embeds` of the sentences in `texts.json` with their `token_ids`.
 """
@@ -199,5 +199,21 @@ def mobileclip():
     )
 
 
+def eva_text():
+    """EVA-CLIP's text tower is OpenCLIP's. The image side of eva_tiny/ was made with BT-Adapter's own code."""
+    from open_clip.transformer import TextTransformer
+
+    folder = Path("eva_tiny")
+    model = TextTransformer(context_length=16, vocab_size=24, width=32, heads=4, layers=2, output_dim=32).eval()
+    randomise(model, 3)
+    tensors = {f"text.{name}": tensor for name, tensor in model.state_dict().items() if name != "attn_mask"}
+    save_file(tensors, str(folder / "text.safetensors"))
+    ids = torch.tensor([[1, 5, 9, 23] + [0] * 12, [1] + [7] * 14 + [23], [1, 23] + [0] * 14])
+    with torch.no_grad():
+        embeds = model(ids)
+    save_file({"token_ids": ids, "text.embed": embeds}, str(folder / "text_expected.safetensors"))
+
+
 siglip()
 mobileclip()
+eva_text()
