@@ -13,7 +13,7 @@ pub enum Family {
     /// `OpenAI`'s CLIP: the only one that the CPU computes on its own fused path.
     #[default]
     Clip,
-    /// SigLIP (Zhai et al. 2023): patches without a class token, pooled by an attention of one learned
+    /// `SigLIP` (Zhai et al. 2023): patches without a class token, pooled by an attention of one learned
     /// query; texts of fixed length, seen from both sides.
     Siglip,
     /// `MobileCLIP` (Vasu et al. 2024) in `OpenCLIP`'s layout: a convolutional image tower.
@@ -23,6 +23,7 @@ pub enum Family {
 }
 
 impl Family {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     pub(crate) fn is_clip(&self) -> bool {
         *self == Self::Clip
     }

@@ -257,7 +257,7 @@ impl BlockStyle {
         Self { activation: Activation::QuickGelu, eps: LAYER_NORM_EPS, key_bias: true };
     /// Text towers of `OpenCLIP` and EVA-CLIP.
     pub const OPEN_CLIP: Self = Self { activation: Activation::Gelu, ..Self::CLIP };
-    /// SigLIP.
+    /// `SigLIP`.
     pub const SIGLIP: Self = Self { activation: Activation::GeluTanh, eps: 1e-6, key_bias: true };
     /// Image tower of EVA-CLIP.
     pub const EVA: Self = Self { activation: Activation::Gelu, eps: 1e-6, key_bias: false };

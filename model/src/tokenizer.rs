@@ -18,7 +18,7 @@ pub struct Tokenizer {
     vocab: usize,
     /// To which length texts of one batch are padded, and with what.
     padding: Padding,
-    /// Whether a text loses its punctuation, as SigLIP's did in training.
+    /// Whether a text loses its punctuation, as `SigLIP`'s did in training.
     is_canonical: bool,
 }
 
@@ -167,10 +167,10 @@ impl Tokenizer {
     }
 }
 
-/// Ends and pads a text of SigLIP.
+/// Ends and pads a text of `SigLIP`.
 const SIGLIP_END: &str = "</s>";
 
-/// What SigLIP's tokenizer does to a text before splitting it: ASCII punctuation goes, white space
+/// What `SigLIP`'s tokenizer does to a text before splitting it: ASCII punctuation goes, white space
 /// becomes single spaces, letters are lowered.
 fn canonical(text: &str) -> String {
     let kept: String = text.chars().filter(|c| !c.is_ascii_punctuation()).collect();

@@ -1,4 +1,4 @@
-//! SigLIP and `MobileCLIP`, from files in the hub's layout to embeddings, are what their own programs
+//! `SigLIP` and `MobileCLIP`, from files in the hub's layout to embeddings, are what their own programs
 //! compute (`tests/golden/relatives.py`).
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]

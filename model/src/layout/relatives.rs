@@ -1,4 +1,4 @@
-//! How SigLIP and `MobileCLIP` lie on the hub.
+//! How `SigLIP` and `MobileCLIP` lie on the hub.
 
 use serde::Deserialize;
 

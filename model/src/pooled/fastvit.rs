@@ -1,4 +1,4 @@
-//! `MobileCLIP`'s image tower: `FastViT` in the sizes that it calls MCi.
+//! `MobileCLIP`'s image tower: `FastViT` in the sizes that it calls `MCi`.
 //!
 //! Ported from the formulas of `timm`'s `FastVit` (1.0.12) with the arguments of `fastvit_mci1` and
 //! `fastvit_mci2`. What is several parallel convolutions and batch norms in training is one convolution

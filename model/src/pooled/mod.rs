@@ -1,6 +1,6 @@
 //! Image towers that give one embedding a frame, and clips that are the mean of theirs.
 //!
-//! SigLIP and `MobileCLIP` have no states beside which a branch could stand. Their vectors are averaged
+//! `SigLIP` and `MobileCLIP` have no states beside which a branch could stand. Their vectors are averaged
 //! as plain CLIP's are: as the tower gives them, before they are brought to unit length.
 
 mod depthwise;
@@ -35,7 +35,7 @@ const FRAMES_ON_DEVICE: usize = 64;
 /// An image tower that ends in the embedding of a frame.
 #[derive(Clone, Debug)]
 pub enum PooledTower {
-    /// SigLIP's.
+    /// `SigLIP`'s.
     Siglip(SiglipVision),
     /// `MobileCLIP`'s.
     FastVit(FastVit),
@@ -136,7 +136,9 @@ impl VideoEncoder for PooledVideoEncoder {
                 let row = frame.floats(self.dim)?;
                 sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
             }
-            sum.iter_mut().for_each(|value| *value /= frames as f32);
+            for value in &mut sum {
+                *value /= frames as f32;
+            }
             Ok(Embedding::normalise(sum)?)
         };
         clips.iter().map(embed).collect()

@@ -1,4 +1,4 @@
-//! SigLIP's image tower.
+//! `SigLIP`'s image tower.
 //!
 //! Ported from the formulas of Hugging Face's `SiglipVisionTransformer` (transformers 4.46). `M`
 //! frames, `N` patches, `D` channels.

@@ -4,7 +4,7 @@
 ///
 /// `position_ids` is a buffer that Hugging Face writes: the numbers 0, 1, 2, ... `extra_proj` is the
 /// head of a pre-training loss (BT-ADAPTER.md 3.2). `logit_scale` is CLIP's temperature, `logit_bias`
-/// SigLIP's threshold. Batch norms count the batches that they saw. `OpenCLIP` writes the mask of
+/// `SigLIP`'s threshold. Batch norms count the batches that they saw. `OpenCLIP` writes the mask of
 /// attention.
 pub(crate) fn is_ignorable(name: &str) -> bool {
     let name = plain(name);
