@@ -232,7 +232,16 @@ impl Mini {
 
 fn architecture(vocab: usize) -> Architecture {
     Architecture {
-        vision: VisionConfig { image: IMAGE, patch: 8, width: 128, heads: 4, layers: 5, mlp: 512 },
+        family: footage_model::Family::Clip,
+        vision: VisionConfig {
+            image: IMAGE,
+            patch: 8,
+            width: 128,
+            heads: 4,
+            layers: 5,
+            mlp: 512,
+            stages: None,
+        },
         text: TextConfig {
             vocab,
             width: 128,
@@ -241,6 +250,8 @@ fn architecture(vocab: usize) -> Architecture {
             mlp: 512,
             context: CONTEXT,
             eot: EndOfText::Argmax,
+            causal: true,
+            pad: 0,
         },
         projection: 128,
         branch: Some(BranchConfig {

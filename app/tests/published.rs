@@ -195,3 +195,52 @@ fn a_token_is_neither_shown_nor_told() {
     }
     assert!(bench.path("models/clip-l14/pulled.json").exists(), "the right one lets in");
 }
+
+fn golden(name: &str) -> String {
+    format!("{}/../tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Indexes a video with a model of another family and searches it: the same clips each time.
+fn indexes_and_searches(bench: &Bench, model: &str, family: &str, dim: usize) {
+    let verified = run(bench, None, &["model", "verify", model]);
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+    assert!(verified.out.contains(&format!("taken as: {family}")), "{verified:?}");
+    assert!(verified.out.contains("100.00 %"), "{verified:?}");
+    let indexed = run(bench, None, &["--model", model, "index", "a.mkv"]);
+    assert_eq!(indexed.code, Some(0), "{indexed:?}");
+    let found = run(bench, None, &["--model", model, "search", "--json", "a red car"]);
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+    assert!(!found["moments"].as_array().unwrap().is_empty(), "{found}");
+    let embedded = run(bench, None, &["--model", model, "embed", "text", "a red car"]);
+    let embedded: Value = serde_json::from_str(&embedded.out).unwrap();
+    assert_eq!(embedded["embedding"].as_array().unwrap().len(), dim);
+
+    let measured =
+        run(bench, None, &["model", "bench", "--model", model, "--seconds", "0.1", "--json"]);
+    let measured: Value = serde_json::from_str(&measured.out).unwrap();
+    assert_eq!(measured["measured"].as_array().unwrap().len(), 2, "two batches, in f32 alone");
+    let rounded = bench
+        .command(&["--model", model, "embed", "text", "a red car"])
+        .env("FOOTAGE__HUB__DIR", bench.path("models"))
+        .env("FOOTAGE__MODEL__PRECISION", "bf16")
+        .output()
+        .unwrap();
+    let rounded = Ran::of(rounded);
+    assert_eq!(rounded.code, Some(2), "{rounded:?}");
+    assert!(rounded.err.contains("set model.precision to"), "{rounded:?}");
+}
+
+#[test]
+fn a_siglip_is_pulled_and_indexes_and_searches_like_any_model() {
+    let bench = Bench::new().with_video("a.mkv");
+    let from = golden("siglip_tiny");
+    let pulled = run(&bench, None, &["model", "pull", "siglip-b16", "--from", &from]);
+    assert_eq!(pulled.code, Some(0), "{pulled:?}");
+    indexes_and_searches(&bench, "siglip-b16", "siglip", 32);
+}
+
+#[test]
+fn a_folder_of_a_mobileclip_indexes_and_searches_like_any_model() {
+    let bench = Bench::new().with_video("a.mkv");
+    indexes_and_searches(&bench, &golden("mobileclip_tiny"), "mobile-clip", 48);
+}

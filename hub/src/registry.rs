@@ -59,6 +59,26 @@ const L14: [PublishedFile; 3] = clip_files("openai/clip-vit-large-patch14", "mod
 const L14_336: [PublishedFile; 3] =
     clip_files("openai/clip-vit-large-patch14-336", "pytorch_model.bin");
 
+/// The files of a `SigLIP` in the hub's layout.
+const fn siglip_files(repo: &'static str) -> [PublishedFile; 4] {
+    [
+        clip(repo, "config.json"),
+        clip(repo, "preprocessor_config.json"),
+        clip(repo, "tokenizer.json"),
+        clip(repo, "model.safetensors"),
+    ]
+}
+
+/// The files of a `MobileCLIP` in `OpenCLIP`'s layout; the tokenizer is built in.
+const fn mobile_clip_files(repo: &'static str) -> [PublishedFile; 2] {
+    [clip(repo, "open_clip_config.json"), clip(repo, "open_clip_model.safetensors")]
+}
+
+const SIGLIP_B16: [PublishedFile; 4] = siglip_files("google/siglip-base-patch16-224");
+const SIGLIP_SO400M: [PublishedFile; 4] = siglip_files("google/siglip-so400m-patch14-384");
+const MOBILE_CLIP_S1: [PublishedFile; 2] = mobile_clip_files("apple/MobileCLIP-S1-OpenCLIP");
+const MOBILE_CLIP_S2: [PublishedFile; 2] = mobile_clip_files("apple/MobileCLIP-S2-OpenCLIP");
+
 const fn authors(path: &'static str, size: u64, sha256: &'static str) -> PublishedFile {
     PublishedFile {
         repo: "farewellthree/BTAdapter-Weight",
@@ -103,7 +123,7 @@ const PRETRAINED_CONFIG: &str = r#"{
 }
 "#;
 
-const MODELS: [Published; 6] = [
+const MODELS: [Published; 10] = [
     Published {
         name: "clip-b32",
         about: "OpenAI's CLIP ViT-B/32, frames averaged: the fastest",
@@ -162,6 +182,54 @@ const MODELS: [Published; 6] = [
         msrvtt_r1: Some(40.9),
         files: &PRETRAINED,
         config: Some(PRETRAINED_CONFIG),
+        is_whole: true,
+    },
+    Published {
+        name: "siglip-b16",
+        about: "Google's SigLIP B/16, frames averaged; a frame is squashed to the square",
+        licence: "Apache-2.0",
+        parameters_m: 203.2,
+        image: 224,
+        dim: 768,
+        msrvtt_r1: None,
+        files: &SIGLIP_B16,
+        config: None,
+        is_whole: true,
+    },
+    Published {
+        name: "siglip-so400m",
+        about: "Google's SigLIP So400m/14 at 384 pixels, frames averaged: sees detail, costs the most",
+        licence: "Apache-2.0",
+        parameters_m: 878.0,
+        image: 384,
+        dim: 1152,
+        msrvtt_r1: None,
+        files: &SIGLIP_SO400M,
+        config: None,
+        is_whole: true,
+    },
+    Published {
+        name: "mobileclip-s1",
+        about: "Apple's MobileCLIP-S1, frames averaged: a small convolutional tower",
+        licence: "apple-amlr (Apple's, for research)",
+        parameters_m: 85.0,
+        image: 256,
+        dim: 512,
+        msrvtt_r1: None,
+        files: &MOBILE_CLIP_S1,
+        config: None,
+        is_whole: true,
+    },
+    Published {
+        name: "mobileclip-s2",
+        about: "Apple's MobileCLIP-S2, frames averaged: somewhat larger",
+        licence: "apple-amlr (Apple's, for research)",
+        parameters_m: 99.2,
+        image: 256,
+        dim: 512,
+        msrvtt_r1: None,
+        files: &MOBILE_CLIP_S2,
+        config: None,
         is_whole: true,
     },
     Published {

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `{gated,additive}.` + `embeddings`, `hidden_i`, `branch_{in,mid,out}_i`, `cls_mix`, `cls_ln`, `frame_embed`, `video_embed`, `video_embed_norm` | every intermediate, with gates and without |
 //! | `{gated,additive}.tN.video_embed` | for `pixel_values_tN` |
+//! | the same without the first word | the branch as the model has it |
 //! | `clip.video_embed` | plain CLIP, frames averaged |
 //! | `masked_{ref,tube}.` + as above | with the tokens of `mask.ref`, `mask.position_major` dropped |
 //! | `text.`, `textN.` + `last_hidden`, `embed` | for `token_ids`, `token_ids_lenN` |
@@ -115,7 +116,7 @@ pub fn check(
     let has_text = checkpoint.names().any(|name| name.starts_with("text_backbone."));
     let text = if has_text {
         let vb = vb.pp("text_backbone");
-        Some(TextTower::new(architecture.text, architecture.projection, ops, &vb)?)
+        Some(TextTower::new(&architecture, ops, &vb)?)
     } else {
         None
     };
@@ -166,7 +167,7 @@ impl Computed<'_> {
         };
         self.daily.push((name.to_owned(), "folded", folded(DType::F32)?));
         self.rounded.insert(name.to_owned(), folded(DType::BF16)?);
-        if self.device.is_cpu() {
+        if self.device.is_cpu() && tower.vision.family.is_clip() {
             // The pixels are prepared already.
             let as_they_are = PreprocessConfig {
                 fit: Fit::default(),
@@ -197,13 +198,16 @@ impl Computed<'_> {
         let Some(branch) = &tower.branch else { return Ok(()) };
         let is_gated = branch.config().mode == BranchMode::Gated;
         let modes = [
+            ("", Some(branch.clone())),
             ("gated", is_gated.then(|| branch.clone())),
             ("additive", Some(branch.additive())),
             ("masked_ref", is_gated.then(|| branch.clone())),
             ("masked_tube", is_gated.then(|| branch.clone())),
         ];
         for (prefix, branch) in modes {
-            let Some(branch) = branch.filter(|_| self.is_expected(&format!("{prefix}."))) else {
+            let Some(branch) = branch.filter(|_| {
+                self.is_expected(if prefix.is_empty() { "video_embed" } else { prefix })
+            }) else {
                 continue;
             };
             let tower = VideoTower { branch: Some(branch), ..tower.clone() };
@@ -218,12 +222,12 @@ impl Computed<'_> {
                     None if rest.is_empty() => {
                         self.trace(prefix, &tower, pixels, kept.as_ref())?;
                         if kept.is_none() {
-                            self.keep_daily(&format!("{prefix}.video_embed"), &tower, pixels)?;
+                            self.keep_daily(&named(prefix, "video_embed"), &tower, pixels)?;
                         }
                     }
                     Some(frames) if frames.parse::<usize>().is_ok() && kept.is_none() => {
                         let output = tower.forward(pixels, BranchOptions::default())?;
-                        let name = format!("{prefix}.t{frames}.video_embed");
+                        let name = named(prefix, &format!("t{frames}.video_embed"));
                         self.keep_daily(&name, &tower, pixels)?;
                         self.keep(name, &output.video_embed);
                     }
@@ -266,7 +270,7 @@ impl Computed<'_> {
         seen.push(("frame_embed".into(), output.frame_embed));
         seen.push(("video_embed".into(), output.video_embed));
         for (name, tensor) in seen {
-            self.keep(format!("{prefix}.{name}"), &tensor);
+            self.keep(named(prefix, &name), &tensor);
         }
         Ok(())
     }
@@ -289,7 +293,7 @@ impl Computed<'_> {
         tower: &TextTower,
         input: &BTreeMap<String, Tensor>,
     ) -> Result<(), ModelError> {
-        let is_cpu = self.device.is_cpu();
+        let is_cpu = self.device.is_cpu() && tower.family.is_clip();
         let on_cpu = is_cpu.then(|| CpuTextTower::new(tower.clone())).transpose()?;
         for (name, ids) in input {
             let Some(rest) = name.strip_prefix("token_ids") else { continue };
@@ -328,6 +332,11 @@ impl Computed<'_> {
         }
         Ok(report)
     }
+}
+
+/// The name of a tensor computed in a mode.
+fn named(mode: &str, name: &str) -> String {
+    if mode.is_empty() { name.to_owned() } else { format!("{mode}.{name}") }
 }
 
 fn difference(

@@ -20,7 +20,7 @@ use candle_nn::{Init, VarBuilder};
 pub use self::error::{CheckpointError, Mismatch};
 use self::held::Held;
 pub use self::held::{Coverage, FileReport};
-use crate::weights::{Stored, WeightsFile, is_ignorable, known_name};
+use crate::weights::{Stored, WeightsFile, in_our_form, is_ignorable, known_name};
 
 /// The tensors of a checkpoint, each to be taken at least once, as `f32`.
 #[derive(Clone, Debug)]
@@ -58,21 +58,22 @@ impl Checkpoint {
                 passed_over: file.beside().to_vec(),
                 named_code: file.named_code().to_vec(),
             };
-            for (name, stored) in file.tensors() {
-                if is_ignorable(name) {
-                    report.passed_over.push(name.clone());
+            for (theirs, stored) in file.tensors() {
+                if is_ignorable(theirs) {
+                    report.passed_over.push(theirs.clone());
                     continue;
                 }
-                let name = known_name(name);
+                let name = known_name(theirs);
                 report.tensors += 1;
                 report.values += stored.shape.iter().product::<usize>();
-                let held = Held { bytes: file.bytes.clone(), stored: stored.clone() };
-                match tensors.insert(name.clone(), (number, held)) {
-                    Some((earlier, _)) if earlier == number => {
-                        return Err(CheckpointError::Twice(name).into());
+                for (ours, bytes, stored) in in_our_form(theirs, &name, &file.bytes, stored) {
+                    match tensors.insert(ours.clone(), (number, Held { bytes, stored })) {
+                        Some((earlier, _)) if earlier == number => {
+                            return Err(CheckpointError::Twice(ours).into());
+                        }
+                        Some((earlier, _)) => reports[earlier].replaced += 1,
+                        None => {}
                     }
-                    Some((earlier, _)) => reports[earlier].replaced += 1,
-                    None => {}
                 }
             }
             reports.push(report);

@@ -1,12 +1,15 @@
-//! CLIP's text tower.
+//! The text tower of CLIP and its relatives.
 //!
-//! Ported from the formulas of Hugging Face's `CLIPTextModelWithProjection` (transformers 4.35).
-//! Attention is causal; padding needs no mask, because it stands after the pooled token.
+//! Ported from the formulas of Hugging Face's `CLIPTextModelWithProjection` (transformers 4.35) and
+//! `SiglipTextModel` (4.46), and of `OpenCLIP`'s `TextTransformer` (2.30). Where attention is causal,
+//! padding needs no mask, because it stands after the pooled token; where it is not, texts are padded
+//! to the whole context, as in training, and the padding is seen.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use crate::config::{EndOfText, TextConfig};
+use crate::config::{Architecture, EndOfText, TextConfig};
+use crate::family::Family;
 use crate::layers::{Block, BlockConfig, LayerNorm, Linear};
 use crate::ops::Ops;
 
@@ -14,6 +17,7 @@ use crate::ops::Ops;
 #[derive(Clone, Debug)]
 pub struct TextTower {
     pub(crate) config: TextConfig,
+    pub(crate) family: Family,
     pub(crate) token_embedding: Tensor,
     pub(crate) position_embedding: Tensor,
     pub(crate) layers: Vec<Block>,
@@ -23,9 +27,12 @@ pub struct TextTower {
 
 impl TextTower {
     /// Takes the parameters below `vb` (`text_backbone` in a checkpoint of the reference).
-    pub fn new(config: TextConfig, projection: usize, ops: Ops, vb: &VarBuilder) -> Result<Self> {
+    pub fn new(architecture: &Architecture, ops: Ops, vb: &VarBuilder) -> Result<Self> {
+        let &Architecture { text: config, family, projection, .. } = architecture;
         let TextConfig { vocab, width, heads, layers, mlp, context, .. } = config;
-        let block = BlockConfig { width, heads, mlp, depth: layers };
+        let style = family.text_blocks();
+        let block = BlockConfig { width, heads, mlp, depth: layers, style };
+        let small = (width as f64).powf(-0.5);
         let model = vb.pp("text_model");
         let embeddings = model.pp("embeddings");
         let blocks = model.pp("encoder").pp("layers");
@@ -44,14 +51,19 @@ impl TextTower {
             layers: (0..layers)
                 .map(|layer| Block::new(block, ops, &blocks.pp(layer)))
                 .collect::<Result<_>>()?,
-            final_layer_norm: LayerNorm::new(width, ops, &model.pp("final_layer_norm"))?,
-            text_projection: Linear::without_bias(
+            final_layer_norm: LayerNorm::with_eps(
                 width,
-                projection,
-                (width as f64).powf(-0.5),
-                &vb.pp("text_projection"),
+                style.eps,
+                ops,
+                &model.pp("final_layer_norm"),
             )?,
+            text_projection: if family == Family::Siglip {
+                Linear::normal(width, projection, small, &vb.pp("text_projection"))?
+            } else {
+                Linear::without_bias(width, projection, small, &vb.pp("text_projection"))?
+            },
             config,
+            family,
         })
     }
 
@@ -73,9 +85,10 @@ impl TextTower {
         let tokens = self.token_embedding.index_select(&ids.flatten_all()?, 0)?;
         let positions = self.position_embedding.narrow(0, 0, s)?;
         let mut xs = tokens.reshape((b, s, width))?.broadcast_add(&positions)?;
-        let mask = causal_mask(s, xs.dtype(), xs.device())?;
+        let mask = self.config.causal.then(|| causal_mask(s, xs.dtype(), xs.device()));
+        let mask = mask.transpose()?;
         for block in &self.layers {
-            xs = block.forward(&xs, Some(&mask))?;
+            xs = block.forward(&xs, mask.as_ref())?;
         }
         self.final_layer_norm.forward(&xs)
     }
@@ -109,6 +122,7 @@ pub(crate) fn end_of_text(ids: &[u32], rule: EndOfText) -> usize {
             ids.iter().position(|id| Some(id) == largest).unwrap_or(0)
         }
         EndOfText::Last => ids.iter().rposition(|id| *id != 0).unwrap_or(0),
+        EndOfText::Padded => ids.len().saturating_sub(1),
     }
 }
 
@@ -130,6 +144,7 @@ mod tests {
         assert_eq!(end_of_text(&ids, EndOfText::Argmax), 2);
         assert_eq!(end_of_text(&ids, EndOfText::Last), 4);
         assert_eq!(end_of_text(&[0, 0], EndOfText::Last), 0);
+        assert_eq!(end_of_text(&ids, EndOfText::Padded), 6);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use footage_clip::WindowSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
+use crate::family::Family;
 use crate::system::System;
 
 /// Everything about a model that is not a weight.
@@ -48,9 +49,12 @@ fn is_own_weights(weights: &[String]) -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
-    /// CLIP's image tower.
+    /// Which published architecture both towers have.
+    #[serde(default, skip_serializing_if = "Family::is_clip")]
+    pub family: Family,
+    /// The image tower.
     pub vision: VisionConfig,
-    /// CLIP's text tower.
+    /// The text tower.
     pub text: TextConfig,
     /// Dimension P of the shared space.
     pub projection: usize,
@@ -59,6 +63,10 @@ pub struct Architecture {
 }
 
 /// Sizes of the image tower.
+///
+/// That of `MobileCLIP` is convolutional, and is described as what its last stage is: `patch` pixels
+/// become one position of the last map, `width` are the channels that are averaged there, half as many
+/// those of the last stage, `heads` and `mlp` its attention's, and `layers` all blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VisionConfig {
@@ -74,6 +82,9 @@ pub struct VisionConfig {
     pub layers: usize,
     /// Hidden channels of a block's MLP.
     pub mlp: usize,
+    /// Blocks of each of the four stages of `MobileCLIP`'s tower.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stages: Option<[usize; 4]>,
 }
 
 impl VisionConfig {
@@ -112,6 +123,26 @@ pub struct TextConfig {
     /// Which token's output stands for the text.
     #[serde(default)]
     pub eot: EndOfText,
+    /// Whether a token sees only those before it. Where not, texts are padded to the whole context.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub causal: bool,
+    /// The token that pads.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pad: u32,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 /// Which token's output stands for the text.
@@ -123,6 +154,8 @@ pub enum EndOfText {
     Argmax,
     /// The last one before the padding; ids of 0 at the end are padding.
     Last,
+    /// The last one of the context, which may be padding.
+    Padded,
 }
 
 /// Sizes of the BT-Adapter branch, or of another system in its place.
@@ -221,6 +254,9 @@ pub enum Resize {
     /// does on 8-bit pictures, and the long side rounded down: what the hub's processor does, and
     /// `OpenAI`'s CLIP was trained with.
     Bicubic,
+    /// The same with a triangle in place of the cubic filter: what `MobileCLIP` was trained with. The
+    /// middle is cut as torchvision does.
+    PillowBilinear,
 }
 
 /// From words to token ids.
@@ -319,7 +355,7 @@ impl Architecture {
 
     /// Refuses sizes that fit no tower, or not each other.
     pub fn check(&self) -> Result<(), ModelError> {
-        let Self { vision, text, projection, branch } = self;
+        let Self { family, vision, text, projection, branch } = self;
         for (name, size) in [
             ("vision.image", vision.image),
             ("vision.patch", vision.patch),
@@ -338,8 +374,14 @@ impl Architecture {
                 format!("architecture.{name} is {size}: choose 1 to {LARGEST}")
             })?;
         }
+        refuse_unless(vision.patch <= vision.image, || {
+            let (image, patch) = (vision.image, vision.patch);
+            format!("architecture.vision.patch is {patch}: choose 1 to vision.image ({image})")
+        })?;
+        // SigLIP leaves the rest of a picture out that is no whole patch, and was trained so.
+        let patch = if *family == Family::Siglip { 1 } else { vision.patch };
         for (whole, part, size, divisor) in [
-            ("vision.image", "vision.patch", vision.image, vision.patch),
+            ("vision.image", "vision.patch", vision.image, patch),
             ("vision.width", "vision.heads", vision.width, vision.heads),
             ("text.width", "text.heads", text.width, text.heads),
         ] {
@@ -350,6 +392,7 @@ impl Architecture {
         refuse_unless((3..=LARGEST).contains(&text.context), || {
             format!("architecture.text.context is {}: choose 3 to {LARGEST}", text.context)
         })?;
+        self.check_family()?;
         let Some(branch) = branch else { return Ok(()) };
         refuse_unless(branch.system != System::MeanPooled, || {
             "architecture.branch.system is `mean-pooled`: write `\"branch\": null` for it".into()
@@ -376,7 +419,7 @@ impl Architecture {
     }
 }
 
-fn refuse_unless(holds: bool, why: impl FnOnce() -> String) -> Result<(), ModelError> {
+pub(crate) fn refuse_unless(holds: bool, why: impl FnOnce() -> String) -> Result<(), ModelError> {
     if holds { Ok(()) } else { Err(ModelError::Config(why())) }
 }
 

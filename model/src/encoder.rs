@@ -1,8 +1,9 @@
 //! The seam: what every model offers to the rest of the house.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use footage_clip::{Embedding, RgbFrame};
 
 use crate::ModelError;
@@ -30,6 +31,16 @@ impl FrameFeatures {
         match &*self.0 {
             States::Floats(floats) if floats.len() == len => Ok(floats),
             _ => Err(ModelError::ForeignFeatures),
+        }
+    }
+
+    /// The states of a frame as plain floats, `len` of them, wherever they lie.
+    pub(crate) fn as_floats(&self, len: usize) -> Result<Cow<'_, [f32]>, ModelError> {
+        match &*self.0 {
+            States::Tensor(states) if states.elem_count() == len => {
+                Ok(Cow::Owned(states.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?))
+            }
+            _ => self.floats(len).map(Cow::Borrowed),
         }
     }
 

@@ -23,6 +23,14 @@ pub enum ModelError {
     /// `model.json` describes no model.
     #[error("model.json: {0}")]
     Config(String),
+    /// What is asked is not there for models of this family.
+    #[error("a model of family `{family}` {what}")]
+    Family {
+        /// The family, as `model.json` spells it.
+        family: &'static str,
+        /// What it cannot, and what to do.
+        what: &'static str,
+    },
     /// The weights do not fit the configuration.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

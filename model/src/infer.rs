@@ -5,23 +5,36 @@ use std::collections::BTreeSet;
 use crate::ModelError;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Architecture, BranchConfig, BranchMode, EndOfText, TextConfig, VisionConfig};
+use crate::family::Family;
 use crate::system::System;
 
 /// Channels of a head in every CLIP that was published with this architecture.
 const HEAD_WIDTH: usize = 64;
+
+/// Channels and heads of EVA01-CLIP-g, the only EVA-CLIP that a branch was trained for.
+const EVA_G_WIDTH: usize = 1408;
+const EVA_G_HEADS: usize = 16;
 
 /// The architecture whose tensors these are; gated where gates are among them.
 pub(crate) fn architecture(checkpoint: &Checkpoint) -> Result<Architecture, ModelError> {
     let [width, _, patch, _] = sides(checkpoint, "backbone.patch_embedding.weight")?;
     let [positions, _] = sides(checkpoint, "backbone.position_embedding.weight")?;
     let [mlp, _] = sides(checkpoint, "backbone.layers.0.mlp.fc1.weight")?;
+    // The only published architecture whose patches have a bias and frames have states.
+    let is_eva = checkpoint.shape("backbone.patch_embedding.bias").is_some();
+    let family = if is_eva { Family::EvaClip } else { Family::Clip };
+    let heads = match width {
+        EVA_G_WIDTH if is_eva => EVA_G_HEADS,
+        _ => (width / HEAD_WIDTH).max(1),
+    };
     let vision = VisionConfig {
         image: positions.saturating_sub(1).isqrt().saturating_mul(patch),
         patch,
         width,
-        heads: (width / HEAD_WIDTH).max(1),
+        heads,
         layers: count(checkpoint, "backbone.layers."),
         mlp,
+        stages: None,
     };
     let branch_layers = count(checkpoint, "backbone.btadapter_S_layers.");
     let branch = if branch_layers == 0 {
@@ -41,7 +54,7 @@ pub(crate) fn architecture(checkpoint: &Checkpoint) -> Result<Architecture, Mode
         })
     };
     let [projection, _] = sides(checkpoint, "backbone.visual_projection.weight")?;
-    Ok(Architecture { vision, text: text(checkpoint)?, projection, branch })
+    Ok(Architecture { family, vision, text: text(checkpoint)?, projection, branch })
 }
 
 fn text(checkpoint: &Checkpoint) -> Result<TextConfig, ModelError> {
@@ -65,6 +78,8 @@ fn text(checkpoint: &Checkpoint) -> Result<TextConfig, ModelError> {
         mlp,
         context,
         eot: EndOfText::Argmax,
+        causal: true,
+        pad: 0,
     })
 }
 
@@ -118,7 +133,7 @@ mod tests {
 
     #[test]
     fn sizes_are_read_off_the_shapes() {
-        let Architecture { vision, text, projection, branch } = read_off(&SHAPES).unwrap();
+        let Architecture { vision, text, projection, branch, .. } = read_off(&SHAPES).unwrap();
         assert_eq!((vision.image, vision.patch, vision.width, vision.mlp), (32, 8, 64, 256));
         assert_eq!((text.vocab, text.width, text.context, text.mlp), (100, 64, 77, 128));
         assert_eq!((projection, branch.unwrap().max_frames), (32, 64));

@@ -1,4 +1,4 @@
-//! The blocks that CLIP's towers and the branch share: linear, layer norm, attention, MLP.
+//! The blocks that all towers and the branch share: linear, layer norm, attention, MLP.
 //!
 //! Names of parameters follow Hugging Face's `CLIPEncoderLayer`, in which the reference's
 //! checkpoints are written. Shapes: `M` sequences of `S` tokens of `D` channels, `H` heads.
@@ -6,7 +6,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use crate::ops::Ops;
+use crate::ops::{Activation, Ops};
 
 /// Epsilon of every layer norm in CLIP.
 pub(crate) const LAYER_NORM_EPS: f32 = 1e-5;
@@ -85,19 +85,26 @@ impl Linear {
 pub struct LayerNorm {
     pub(crate) weight: Tensor,
     pub(crate) bias: Tensor,
+    pub(crate) eps: f32,
     pub(crate) ops: Ops,
 }
 
 impl LayerNorm {
-    /// Takes `weight [D]` and `bias [D]` below `vb`; new ones are 1 and 0.
+    /// Takes `weight [D]` and `bias [D]` below `vb`; new ones are 1 and 0. Epsilon is CLIP's.
     pub fn new(width: usize, ops: Ops, vb: &VarBuilder) -> Result<Self> {
+        Self::with_eps(width, LAYER_NORM_EPS, ops, vb)
+    }
+
+    /// The same with another epsilon.
+    pub fn with_eps(width: usize, eps: f32, ops: Ops, vb: &VarBuilder) -> Result<Self> {
         let weight = vb.get_with_hints(width, "weight", candle_nn::init::ONE)?;
-        Ok(Self { weight, bias: vb.get_with_hints(width, "bias", candle_nn::init::ZERO)?, ops })
+        let bias = vb.get_with_hints(width, "bias", candle_nn::init::ZERO)?;
+        Ok(Self { weight, bias, eps, ops })
     }
 
     /// `[.., D] -> [.., D]`.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        self.ops.layer_norm(xs, &self.weight, &self.bias, LAYER_NORM_EPS)
+        self.ops.layer_norm(xs, &self.weight, &self.bias, self.eps)
     }
 
     /// `[D]`.
@@ -125,18 +132,17 @@ pub struct Attention {
 impl Attention {
     /// New weights as in CLIP: deviation `D^-0.5` for query, key and value, less by the square root
     /// of twice the `depth` for the output, which adds to the residual stream.
-    pub fn clip(
-        width: usize,
-        heads: usize,
-        depth: usize,
-        ops: Ops,
-        vb: &VarBuilder,
-    ) -> Result<Self> {
+    pub fn clip(config: BlockConfig, ops: Ops, vb: &VarBuilder) -> Result<Self> {
+        let BlockConfig { width, heads, depth, style, .. } = config;
         let stdev = (width as f64).powf(-0.5);
         let linear = |name: &str, stdev: f64| Linear::normal(width, width, stdev, &vb.pp(name));
         Ok(Self {
             q_proj: linear("q_proj", stdev)?,
-            k_proj: linear("k_proj", stdev)?,
+            k_proj: if style.key_bias {
+                linear("k_proj", stdev)?
+            } else {
+                Linear::without_bias(width, width, stdev, &vb.pp("k_proj"))?
+            },
             v_proj: linear("v_proj", stdev)?,
             out_proj: linear("out_proj", stdev * (2.0 * depth as f64).powf(-0.5))?,
             heads,
@@ -145,11 +151,18 @@ impl Attention {
     }
 
     /// New weights as `PyTorch`'s linear layers: what the reference does in its temporal layers.
-    pub fn fresh(width: usize, heads: usize, ops: Ops, vb: &VarBuilder) -> Result<Self> {
+    pub fn fresh(config: BlockConfig, ops: Ops, vb: &VarBuilder) -> Result<Self> {
+        let BlockConfig { width, heads, style, .. } = config;
         let linear = |name: &str| Linear::new(width, width, &vb.pp(name));
         Ok(Self {
             q_proj: linear("q_proj")?,
-            k_proj: linear("k_proj")?,
+            k_proj: if style.key_bias {
+                linear("k_proj")?
+            } else {
+                // Of the same spread as the uniform weights.
+                let stdev = (3.0 * width as f64).powf(-0.5);
+                Linear::without_bias(width, width, stdev, &vb.pp("k_proj"))?
+            },
             v_proj: linear("v_proj")?,
             out_proj: linear("out_proj")?,
             heads,
@@ -159,58 +172,62 @@ impl Attention {
 
     /// `M S D -> M S D`; `mask [S, S]` is added to the scores.
     pub fn forward(&self, xs: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let (m, s, d) = xs.dims3()?;
         if self.ops == Ops::Learning && mask.is_none() && xs.device().is_cpu() {
             let parts = [&self.q_proj, &self.k_proj, &self.v_proj].map(|part| part.forward(xs));
             let [q, k, v] = parts;
             let qkv = Tensor::cat(&[q?, k?, v?], 2)?; // M S (3 D)
             return self.out_proj.forward(&crate::train::attention(&qkv, self.heads, false)?);
         }
+        self.look(xs, xs, mask)
+    }
+
+    /// What tokens `query [M, Q, D]` see of others, `xs [M, S, D] -> M Q D`; `mask [Q, S]` is added to
+    /// the scores.
+    pub fn look(&self, query: &Tensor, xs: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let (m, looking, d) = query.dims3()?;
         let split = |xs: Tensor| {
+            let s = xs.dim(1)?;
             xs.reshape((m, s, self.heads, d / self.heads))?.transpose(1, 2)?.contiguous() // M H S D/H
         };
         let scale = 1.0 / ((d / self.heads) as f64).sqrt();
-        let q = split(self.ops.scaled_query(self.q_proj.forward(xs)?, scale)?)?;
+        let q = split(self.ops.scaled_query(self.q_proj.forward(query)?, scale)?)?;
         let k = split(self.k_proj.forward(xs)?)?;
         let v = split(self.v_proj.forward(xs)?)?;
-        let scores = q.matmul(&k.t()?)?; // M H S S
+        let scores = q.matmul(&k.t()?)?; // M H Q S
         let scores = match mask {
             Some(mask) => scores.broadcast_add(mask)?,
             None => scores,
         };
-        let mixed = self.ops.softmax(&scores)?.matmul(&v)?; // M H S D/H
-        self.out_proj.forward(&mixed.transpose(1, 2)?.reshape((m, s, d))?)
+        let mixed = self.ops.softmax(&scores)?.matmul(&v)?; // M H Q D/H
+        self.out_proj.forward(&mixed.transpose(1, 2)?.reshape((m, looking, d))?)
     }
 }
 
-/// Two linear layers with quick-GELU in between.
+/// Two linear layers with an activation in between.
 #[derive(Clone, Debug)]
 pub struct Mlp {
     pub(crate) fc1: Linear,
     pub(crate) fc2: Linear,
+    pub(crate) activation: Activation,
     pub(crate) ops: Ops,
 }
 
 impl Mlp {
     /// New weights as in CLIP.
-    pub fn new(
-        width: usize,
-        hidden: usize,
-        depth: usize,
-        ops: Ops,
-        vb: &VarBuilder,
-    ) -> Result<Self> {
+    pub fn new(config: BlockConfig, ops: Ops, vb: &VarBuilder) -> Result<Self> {
+        let BlockConfig { width, mlp: hidden, depth, style, .. } = config;
         let narrow = (width as f64).powf(-0.5) * (2.0 * depth as f64).powf(-0.5);
         Ok(Self {
             fc1: Linear::normal(width, hidden, (2.0 * width as f64).powf(-0.5), &vb.pp("fc1"))?,
             fc2: Linear::normal(hidden, width, narrow, &vb.pp("fc2"))?,
+            activation: style.activation,
             ops,
         })
     }
 
     /// `[.., D] -> [.., D]`.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        self.fc2.forward(&self.ops.quick_gelu(&self.fc1.forward(xs)?)?)
+        self.fc2.forward(&self.ops.activation(self.activation, &self.fc1.forward(xs)?)?)
     }
 }
 
@@ -223,8 +240,31 @@ pub struct Block {
     pub(crate) mlp: Mlp,
 }
 
+/// In what the blocks of CLIP and its relatives differ.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BlockStyle {
+    /// Between the two layers of the MLP.
+    pub activation: Activation,
+    /// Epsilon of the layer norms.
+    pub eps: f32,
+    /// Whether keys have a bias. (It changes nothing: it moves all scores of a query alike.)
+    pub key_bias: bool,
+}
+
+impl BlockStyle {
+    /// `OpenAI`'s CLIP.
+    pub const CLIP: Self =
+        Self { activation: Activation::QuickGelu, eps: LAYER_NORM_EPS, key_bias: true };
+    /// Text towers of `OpenCLIP` and EVA-CLIP.
+    pub const OPEN_CLIP: Self = Self { activation: Activation::Gelu, ..Self::CLIP };
+    /// `SigLIP`.
+    pub const SIGLIP: Self = Self { activation: Activation::GeluTanh, eps: 1e-6, key_bias: true };
+    /// Image tower of EVA-CLIP.
+    pub const EVA: Self = Self { activation: Activation::Gelu, eps: 1e-6, key_bias: false };
+}
+
 /// Sizes of a stack of blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BlockConfig {
     /// Channels, D.
     pub width: usize,
@@ -234,17 +274,19 @@ pub struct BlockConfig {
     pub mlp: usize,
     /// Blocks in the stack; only new weights depend on it.
     pub depth: usize,
+    /// What they are made of.
+    pub style: BlockStyle,
 }
 
 impl Block {
     /// Takes the parameters of one block below `vb`.
     pub fn new(config: BlockConfig, ops: Ops, vb: &VarBuilder) -> Result<Self> {
-        let BlockConfig { width, heads, mlp, depth } = config;
+        let BlockConfig { width, style: BlockStyle { eps, .. }, .. } = config;
         Ok(Self {
-            layer_norm1: LayerNorm::new(width, ops, &vb.pp("layer_norm1"))?,
-            self_attn: Attention::clip(width, heads, depth, ops, &vb.pp("self_attn"))?,
-            layer_norm2: LayerNorm::new(width, ops, &vb.pp("layer_norm2"))?,
-            mlp: Mlp::new(width, mlp, depth, ops, &vb.pp("mlp"))?,
+            layer_norm1: LayerNorm::with_eps(width, eps, ops, &vb.pp("layer_norm1"))?,
+            self_attn: Attention::clip(config, ops, &vb.pp("self_attn"))?,
+            layer_norm2: LayerNorm::with_eps(width, eps, ops, &vb.pp("layer_norm2"))?,
+            mlp: Mlp::new(config, ops, &vb.pp("mlp"))?,
         })
     }
 

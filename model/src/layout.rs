@@ -1,21 +1,27 @@
-//! The three forms in which a model lies on disk: our folder, a folder of the hub, a single file.
+//! The forms in which a model lies on disk: our folder, a folder of the hub, a single file.
+
+mod relatives;
 
 use std::path::{Path, PathBuf};
 
 use footage_clip::WindowSpec;
 use serde::Deserialize;
 
+use self::relatives::{OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS};
 use crate::ModelError;
 use crate::checkpoint::Checkpoint;
 use crate::config::{
     Architecture, EndOfText, Fit, ModelConfig, PreprocessConfig, Resize, TextConfig, TokenizerKind,
     VisionConfig,
 };
+use crate::family::Family;
 use crate::model::{CONFIG_FILE, TOKENIZER_FILE};
 use crate::weights::WeightsFile;
 
 /// Name of the configuration in a folder of the hub.
 const HUB_CONFIG: &str = "config.json";
+/// Tokens of `OpenAI`'s vocabulary, which is built in.
+const CLIP_VOCABULARY: usize = 49408;
 /// Name of the preprocessing in a folder of the hub.
 const HUB_PREPROCESSOR: &str = "preprocessor_config.json";
 /// Weights in a folder of the hub, the better form first.
@@ -38,10 +44,15 @@ impl Layout {
         }
         let own = path.join(CONFIG_FILE);
         let hub = path.join(HUB_CONFIG);
-        if own.is_file() || !hub.is_file() {
+        let open_clip = path.join(OPEN_CLIP_CONFIG);
+        if own.is_file() {
             Self::of_folder(path, &own)
-        } else {
+        } else if open_clip.is_file() {
+            Self::of_open_clip(path, &open_clip)
+        } else if hub.is_file() {
             Self::of_hub(path, &hub)
+        } else {
+            Self::of_folder(path, &own)
         }
     }
 
@@ -57,18 +68,47 @@ impl Layout {
     }
 
     fn of_hub(dir: &Path, config: &Path) -> Result<Self, ModelError> {
-        let found = HUB_WEIGHTS.iter().map(|name| dir.join(name)).find(|path| path.is_file());
-        let weights = found.unwrap_or_else(|| dir.join(HUB_WEIGHTS[0]));
         let architecture = hub_architecture(&fs_err::read(config)?)?;
         let preprocessor = dir.join(HUB_PREPROCESSOR);
-        let preprocess = if preprocessor.is_file() {
-            hub_preprocess(&fs_err::read(&preprocessor)?)?
-        } else {
-            hub_default_preprocess()
+        let preprocessor =
+            preprocessor.is_file().then(|| fs_err::read(&preprocessor)).transpose()?;
+        let preprocess = match (architecture.family, preprocessor.as_deref()) {
+            (Family::Siglip, json) => {
+                relatives::siglip_preprocess(json, architecture.vision.image)?
+            }
+            (_, Some(json)) => hub_preprocess(json)?,
+            (_, None) => hub_default_preprocess(),
         };
+        Self::of_published(dir, &HUB_WEIGHTS, architecture, preprocess)
+    }
+
+    fn of_open_clip(dir: &Path, config: &Path) -> Result<Self, ModelError> {
+        let (architecture, preprocess) = relatives::mobile_clip(&fs_err::read(config)?)?;
+        Self::of_published(dir, &OPEN_CLIP_WEIGHTS, architecture, preprocess)
+    }
+
+    /// With the first of these weights that is there.
+    fn of_published(
+        dir: &Path,
+        weights: &[&str],
+        architecture: Architecture,
+        preprocess: PreprocessConfig,
+    ) -> Result<Self, ModelError> {
+        let found = weights.iter().map(|name| dir.join(name)).find(|path| path.is_file());
+        let weights = found.unwrap_or_else(|| dir.join(weights[0]));
         let checkpoint = Checkpoint::from_files(&[WeightsFile::open(&weights)?])?;
-        let config = published(name_of(dir), architecture, preprocess)?;
-        Ok(Self { config, checkpoint, tokenizer: None })
+        let mut config = published(name_of(dir), architecture, preprocess)?;
+        let is_built_in = match config.architecture.family {
+            Family::Clip | Family::EvaClip => true,
+            Family::Siglip => false,
+            Family::MobileClip => config.architecture.text.vocab == CLIP_VOCABULARY,
+        };
+        if is_built_in {
+            return Ok(Self { config, checkpoint, tokenizer: None });
+        }
+        config.tokenizer = TokenizerKind::File;
+        let tokenizer = Some(fs_err::read(dir.join(TOKENIZER_FILE))?);
+        Ok(Self { config, checkpoint, tokenizer })
     }
 
     fn of_file(path: &Path) -> Result<Self, ModelError> {
@@ -165,11 +205,14 @@ fn hub_architecture(json: &[u8]) -> Result<Architecture, ModelError> {
     let refused = |why: String| ModelError::Config(format!("{HUB_CONFIG}: {why}"));
     let config: HubConfig =
         serde_json::from_slice(json).map_err(|error| refused(error.to_string()))?;
-    if config.model_type != "clip" {
-        return Err(refused(format!(
-            "model_type is `{}`: only CLIP's architecture is computed here",
-            config.model_type
-        )));
+    match config.model_type.as_str() {
+        "clip" => {}
+        "siglip" => return relatives::siglip(json),
+        other => {
+            return Err(refused(format!(
+                "model_type is `{other}`: the architectures of clip and siglip are computed here"
+            )));
+        }
     }
     for tower in [&config.vision_config, &config.text_config] {
         if let Some(other) = tower.hidden_act.as_deref().filter(|act| *act != "quick_gelu") {
@@ -178,6 +221,7 @@ fn hub_architecture(json: &[u8]) -> Result<Architecture, ModelError> {
     }
     let (vision, text) = (config.vision_config, config.text_config);
     let architecture = Architecture {
+        family: Family::Clip,
         vision: VisionConfig {
             image: vision.image_size.unwrap_or(224),
             patch: vision.patch_size.unwrap_or(32),
@@ -185,6 +229,7 @@ fn hub_architecture(json: &[u8]) -> Result<Architecture, ModelError> {
             heads: vision.num_attention_heads.unwrap_or(12),
             layers: vision.num_hidden_layers.unwrap_or(12),
             mlp: vision.intermediate_size.unwrap_or(3072),
+            stages: None,
         },
         text: TextConfig {
             vocab: text.vocab_size.unwrap_or(49408),
@@ -194,6 +239,8 @@ fn hub_architecture(json: &[u8]) -> Result<Architecture, ModelError> {
             mlp: text.intermediate_size.unwrap_or(2048),
             context: text.max_position_embeddings.unwrap_or(77),
             eot: EndOfText::Argmax,
+            causal: true,
+            pad: 0,
         },
         projection: config.projection_dim.unwrap_or(512),
         branch: None,
@@ -220,26 +267,33 @@ enum HubSize {
     Named { shortest_edge: usize },
 }
 
+/// Pillow's filter of that number.
+fn of_pillow(number: u32) -> Result<Resize, String> {
+    match number {
+        3 => Ok(Resize::Bicubic),
+        other => Err(format!(
+            "resample is {other}: only 3, bicubic, which every published model has, is known"
+        )),
+    }
+}
+
+/// From units of 0 to 1 to those of bytes.
+fn in_bytes(values: [f32; 3]) -> [f32; 3] {
+    values.map(|value| value * 255.0)
+}
+
 fn hub_preprocess(json: &[u8]) -> Result<PreprocessConfig, ModelError> {
     let refused = |why: String| ModelError::Config(format!("{HUB_PREPROCESSOR}: {why}"));
     let read: HubPreprocessor =
         serde_json::from_slice(json).map_err(|error| refused(error.to_string()))?;
     let defaults = hub_default_preprocess();
-    let resize = match read.resample {
-        None | Some(3) => Resize::Bicubic,
-        Some(other) => {
-            return Err(refused(format!(
-                "resample is {other}: only 3, bicubic, which every published CLIP has, is known"
-            )));
-        }
-    };
+    let resize = of_pillow(read.resample.unwrap_or(3)).map_err(refused)?;
     if read.do_center_crop == Some(false) {
         return Err(refused("do_center_crop is false: no published CLIP does without".into()));
     }
     let short_side = read.size.map(|size| match size {
         HubSize::Side(side) | HubSize::Named { shortest_edge: side } => side,
     });
-    let in_bytes = |values: [f32; 3]| values.map(|value| value * 255.0);
     Ok(PreprocessConfig {
         fit: Fit::Crop,
         short_side,
@@ -260,7 +314,7 @@ mod tests {
             "vision_config": {"hidden_size": 1024, "image_size": 336, "intermediate_size": 4096,
             "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14,
             "hidden_act": "quick_gelu"}}"#;
-        let Architecture { vision, text, projection, branch } = hub_architecture(json).unwrap();
+        let Architecture { vision, text, projection, branch, .. } = hub_architecture(json).unwrap();
         assert_eq!((vision.image, vision.patch, vision.width, vision.layers), (336, 14, 1024, 24));
         assert_eq!((text.vocab, text.width, text.heads, text.context), (49408, 768, 12, 77));
         assert_eq!((projection, branch), (768, None));
@@ -269,7 +323,7 @@ mod tests {
     #[test]
     fn models_that_would_be_computed_wrongly_are_refused() {
         for (json, part) in [
-            (&br#"{"model_type": "siglip"}"#[..], "siglip"),
+            (&br#"{"model_type": "blip"}"#[..], "blip"),
             (br#"{"model_type": "clip", "vision_config": {"hidden_act": "gelu"}}"#, "gelu"),
             (br#"{"model_type": "clip", "vision_config": {"patch_size": 0}}"#, "patch"),
             (b"no json", "config.json"),

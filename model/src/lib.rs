@@ -16,7 +16,7 @@
 //! ```
 //!
 //! There is one definition of the forward pass, on candle's tensors ([`clip_vision`], [`clip_text`],
-//! [`bt_adapter`], [`unbranched`]), which can be differentiated unless built with [`Ops::Fused`]. On the CPU, [`cpu`]
+//! [`bt_adapter`], [`unbranched`], [`pooled`]), which can be differentiated unless built with [`Ops::Fused`]. On the CPU, [`cpu`]
 //! computes the same several times as fast.
 
 pub mod bt_adapter;
@@ -30,11 +30,13 @@ pub mod cpu;
 mod device;
 mod encoder;
 mod error;
+mod family;
 mod infer;
 pub mod layers;
 mod layout;
 mod model;
 mod ops;
+pub mod pooled;
 pub mod preprocess;
 mod resize;
 mod system;
@@ -55,11 +57,12 @@ pub use crate::cpu::Precision;
 pub use crate::device::{DeviceChoice, HAS_CUDA, device_name};
 pub use crate::encoder::{FrameFeatures, TextEncoder, VideoEncoder};
 pub use crate::error::ModelError;
+pub use crate::family::Family;
 pub use crate::layout::reference_preprocess;
 pub use crate::model::{
     CONFIG_FILE, Inspection, Model, ModelOptions, TOKENIZER_FILE, WEIGHTS_FILE,
 };
-pub use crate::ops::Ops;
+pub use crate::ops::{Activation, Ops};
 pub use crate::system::System;
 pub use crate::tensor_encoder::{Batches, TensorTextEncoder, TensorVideoEncoder};
 pub use crate::work::matrix_peak;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use footage_clip::{Embedding, Fingerprint, RgbFrame, WindowSpec};
 
 use crate::ModelError;
@@ -14,6 +14,7 @@ use crate::cpu::{CpuTextEncoder, CpuVideoEncoder, Precision};
 use crate::encoder::{TextEncoder, VideoEncoder};
 use crate::layout::Layout;
 use crate::ops::Ops;
+use crate::pooled::{PooledTower, PooledVideoEncoder};
 use crate::preprocess::Preprocess;
 use crate::tensor_encoder::{TensorTextEncoder, TensorVideoEncoder};
 use crate::tiles::TiledVideoEncoder;
@@ -119,19 +120,30 @@ impl Model {
         // One tower after the other, each packed before the next is read, so that there are never
         // two copies of everything.
         let text_backbone = vb.pp("text_backbone");
-        let text =
-            TextTower::new(architecture.text, architecture.projection, Ops::Fused, &text_backbone)?;
+        let text = TextTower::new(architecture, Ops::Fused, &text_backbone)?;
         let fingerprint = fingerprint(&config, &checkpoint, tokenizer, precision)?;
         let words = Tokenizer::new(&config, tokenizer)?;
         let preprocess = Preprocess::new(config.preprocess.clone(), architecture.vision.image);
         let is_cpu = device.is_cpu();
-        let text: Box<dyn TextEncoder> = if is_cpu {
+        let family = architecture.family;
+        if is_cpu && !family.is_clip() && precision != Precision::F32 {
+            return Err(ModelError::Family {
+                family: family.name(),
+                what: "is computed in f32 on the processor: set model.precision to \"f32\"",
+            });
+        }
+        let text: Box<dyn TextEncoder> = if is_cpu && family.is_clip() {
             Box::new(CpuTextEncoder::of(text, words)?)
         } else {
             Box::new(TensorTextEncoder::new(text, words))
         };
         let backbone = vb.pp("backbone");
-        let video: Box<dyn VideoEncoder> = if is_cpu {
+        let video: Box<dyn VideoEncoder> = if !family.has_states() {
+            let dtype = precision.dtype();
+            let tower = PooledTower::new(architecture, dtype, Ops::Fused, &backbone)?;
+            let dim = architecture.projection;
+            Box::new(PooledVideoEncoder::new(tower, dim, preprocess, device, dtype)?)
+        } else if is_cpu && family.is_clip() {
             Box::new(CpuVideoEncoder::read(architecture, &backbone, preprocess, precision)?)
         } else {
             let tower = VideoTower::new(architecture, Ops::Fused, &backbone)?;
@@ -239,9 +251,13 @@ fn plan(
     checkpoint: &Checkpoint,
 ) -> Result<Result<(), CheckpointError>, ModelError> {
     let vb = checkpoint.planner();
-    VideoTower::new(architecture, Ops::Fused, &vb.pp("backbone"))?;
-    let text_backbone = vb.pp("text_backbone");
-    TextTower::new(architecture.text, architecture.projection, Ops::Fused, &text_backbone)?;
+    let backbone = vb.pp("backbone");
+    if architecture.family.has_states() {
+        VideoTower::new(architecture, Ops::Fused, &backbone)?;
+    } else {
+        PooledTower::new(architecture, DType::F32, Ops::Fused, &backbone)?;
+    }
+    TextTower::new(architecture, Ops::Fused, &vb.pp("text_backbone"))?;
     Ok(checkpoint.finish())
 }
 

@@ -5,6 +5,17 @@ use candle_core::{D, Result, Tensor};
 /// The factor inside quick-GELU's sigmoid.
 pub(crate) const QUICK_GELU: f64 = 1.702;
 
+/// What stands between the two layers of an MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(1.702 x)`: `OpenAI`'s CLIP was trained with it, not with GELU.
+    QuickGelu,
+    /// GELU by the error function.
+    Gelu,
+    /// GELU by its approximation with a hyperbolic tangent.
+    GeluTanh,
+}
+
 /// Which form of layer normalisation, softmax and quick-GELU a model is built from.
 ///
 /// `candle_nn`'s fused kernels have no backward pass, so training needs others. All compute the same
@@ -76,6 +87,15 @@ impl Ops {
             Self::Fused | Self::Composed | Self::Learning => {
                 xs * candle_nn::ops::sigmoid(&(xs * QUICK_GELU)?)?
             }
+        }
+    }
+
+    /// What stands between the two layers of an MLP; only quick-GELU is folded.
+    pub(crate) fn activation(self, activation: Activation, xs: &Tensor) -> Result<Tensor> {
+        match activation {
+            Activation::QuickGelu => self.quick_gelu(xs),
+            Activation::Gelu => xs.gelu_erf(),
+            Activation::GeluTanh => xs.gelu(),
         }
     }
 

@@ -86,7 +86,7 @@ impl Preprocess {
             Fit::Crop | Fit::Tile => {
                 let short = self.config.short_side.unwrap_or(side);
                 let (width, height) = match self.config.resize {
-                    Resize::Bicubic => scaled_down(width, height, short),
+                    Resize::Bicubic | Resize::PillowBilinear => scaled_down(width, height, short),
                     Resize::Bilinear | Resize::Area => {
                         scaled(width, height, short as f64 / width.min(height) as f64)
                     }
@@ -94,8 +94,8 @@ impl Preprocess {
                 let window = Window {
                     width,
                     height,
-                    left: (width - side) / 2,
-                    top: (height - side) / 2,
+                    left: before(width - side, self.config.resize),
+                    top: before(height - side, self.config.resize),
                     cut_width: side,
                     cut_height: side,
                 };
@@ -127,6 +127,15 @@ fn scaled(width: usize, height: usize, scale: f64) -> (usize, usize) {
 /// does.
 fn scaled_down(width: usize, height: usize, short: usize) -> (usize, usize) {
     if width <= height { (short, short * height / width) } else { (short * width / height, short) }
+}
+
+/// How much of what is cut off lies before the middle: half of it, rounded down; as torchvision
+/// rounds, to even numbers, where the filter is its.
+fn before(cut_off: usize, resize: Resize) -> usize {
+    match resize {
+        Resize::PillowBilinear => (cut_off as f64 / 2.0).round_ties_even() as usize,
+        Resize::Bilinear | Resize::Area | Resize::Bicubic => cut_off / 2,
+    }
 }
 
 #[cfg(test)]

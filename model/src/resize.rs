@@ -1,4 +1,4 @@
-//! Scaling 8-bit RGB as `OpenCV` does.
+//! Scaling 8-bit RGB as `OpenCV` and Pillow do.
 
 use footage_clip::RgbFrame;
 
@@ -24,7 +24,8 @@ pub(crate) fn resize_window(frame: &RgbFrame, window: &Window, resize: Resize) -
     }
     let shrinks = window.width < width || window.height < height;
     match resize {
-        Resize::Bicubic => bicubic(frame.data(), width, height, window),
+        Resize::Bicubic => pillow(frame.data(), width, height, window, &CUBIC),
+        Resize::PillowBilinear => pillow(frame.data(), width, height, window, &TRIANGLE),
         Resize::Area if shrinks => mean_over_area(frame.data(), width, height, window),
         Resize::Area | Resize::Bilinear => bilinear(frame.data(), width, height, window),
     }
@@ -123,6 +124,15 @@ struct Kernel {
     weights: Vec<i32>,
 }
 
+/// A filter of Pillow's: how far it reaches, in pixels of the smaller picture, and its weights.
+struct Filter {
+    support: f64,
+    weight: fn(f64) -> f64,
+}
+
+const CUBIC: Filter = Filter { support: 2.0, weight: cubic };
+const TRIANGLE: Filter = Filter { support: 1.0, weight: |x| (1.0 - x.abs()).max(0.0) };
+
 /// Pillow's bicubic filter, a = -0.5.
 fn cubic(x: f64) -> f64 {
     const A: f64 = -0.5;
@@ -138,17 +148,23 @@ fn cubic(x: f64) -> f64 {
 
 /// The kernels of the samples `from..from + count` of an axis scaled from `length` to `scaled`, as
 /// Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc` compute them.
-fn kernels(length: usize, scaled: usize, from: usize, count: usize) -> Vec<Kernel> {
+fn kernels(
+    length: usize,
+    scaled: usize,
+    from: usize,
+    count: usize,
+    filter: &Filter,
+) -> Vec<Kernel> {
     let scale = length as f64 / scaled as f64;
     let filter_scale = scale.max(1.0);
-    let support = 2.0 * filter_scale;
+    let support = filter.support * filter_scale;
     (from..from + count)
         .map(|at| {
             let centre = (at as f64 + 0.5) * scale;
             let first = (centre - support + 0.5).max(0.0) as usize;
             let end = ((centre + support + 0.5) as usize).min(length);
             let weights: Vec<f64> = (first..end)
-                .map(|pixel| cubic((pixel as f64 - centre + 0.5) / filter_scale))
+                .map(|pixel| (filter.weight)((pixel as f64 - centre + 0.5) / filter_scale))
                 .collect();
             let sum: f64 = weights.iter().sum();
             let one = f64::from(1 << PILLOW_BITS);
@@ -168,9 +184,9 @@ fn weighed(kernel: &Kernel, value: impl Fn(usize) -> u8) -> u8 {
 }
 
 /// Along x first, rounded to bytes, then along y, as Pillow does.
-fn bicubic(data: &[u8], width: usize, height: usize, window: &Window) -> Vec<u8> {
-    let xs = kernels(width, window.width, window.left, window.cut_width);
-    let ys = kernels(height, window.height, window.top, window.cut_height);
+fn pillow(data: &[u8], width: usize, height: usize, window: &Window, filter: &Filter) -> Vec<u8> {
+    let xs = kernels(width, window.width, window.left, window.cut_width, filter);
+    let ys = kernels(height, window.height, window.top, window.cut_height, filter);
     let first_row = ys.iter().map(|kernel| kernel.first).min().unwrap_or(0);
     let end_row = ys.iter().map(|kernel| kernel.first + kernel.weights.len()).max().unwrap_or(0);
     let row_length = 3 * window.cut_width;

@@ -3,16 +3,32 @@
 //! What a person types is text and nothing else: a query that contains `<|endoftext|>` must not end
 //! its own sentence.
 
+use std::borrow::Cow;
+
 use instant_clip_tokenizer::Token;
 
 use crate::ModelError;
 use crate::config::{ModelConfig, TokenizerKind};
+use crate::family::Family;
 
 /// Turns texts into ids that fit one text tower.
 pub struct Tokenizer {
     vocabulary: Vocabulary,
     context: usize,
     vocab: usize,
+    /// To which length texts of one batch are padded, and with what.
+    padding: Padding,
+    /// Whether a text loses its punctuation, as `SigLIP`'s did in training.
+    is_canonical: bool,
+}
+
+/// How texts of one batch get one length.
+#[derive(Clone, Copy)]
+enum Padding {
+    /// Zeros up to the longest: what follows the end token changes nothing.
+    Longest,
+    /// This token up to the whole context: the tower sees it.
+    Context(u32),
 }
 
 enum Vocabulary {
@@ -59,7 +75,24 @@ impl Tokenizer {
                 text.vocab
             )));
         }
-        Ok(Self { vocabulary, context: text.context, vocab: text.vocab })
+        let is_siglip = config.architecture.family == Family::Siglip;
+        if let Vocabulary::File(tokenizer) = &vocabulary
+            && is_siglip
+            && tokenizer.token_to_id(SIGLIP_END) != Some(text.pad)
+        {
+            return Err(ModelError::Tokenizer(format!(
+                "it has no `{SIGLIP_END}` of id {}, with which SigLIP ends and pads a text: SigLIP 2's \
+                 tokenizer is not known here",
+                text.pad
+            )));
+        }
+        Ok(Self {
+            vocabulary,
+            context: text.context,
+            vocab: text.vocab,
+            padding: if text.causal { Padding::Longest } else { Padding::Context(text.pad) },
+            is_canonical: is_siglip,
+        })
     }
 
     /// Ids of `text` with start and end tokens, at most the context long; a longer text loses its
@@ -89,24 +122,41 @@ impl Tokenizer {
                 tokens.push(clip.end_of_text());
                 tokens.into_iter().map(Token::to_u16).map(u32::from).collect()
             }
-            Vocabulary::File(tokenizer) => tokenizer
-                .encode_fast(text, true)
-                .map_err(|error| ModelError::Tokenizer(format!("cannot encode a text: {error}")))?
-                .get_ids()
-                .to_vec(),
+            Vocabulary::File(tokenizer) => {
+                let text = if self.is_canonical {
+                    Cow::Owned(canonical(text))
+                } else {
+                    Cow::Borrowed(text)
+                };
+                let encoded = tokenizer.encode_fast(text, true);
+                let refused =
+                    |error| ModelError::Tokenizer(format!("cannot encode a text: {error}"));
+                let mut ids = encoded.map_err(refused)?.get_ids().to_vec();
+                // Not every published file says that a text has an end.
+                if let Padding::Context(end) = self.padding
+                    && self.is_canonical
+                    && ids.last() != Some(&end)
+                {
+                    ids.push(end);
+                }
+                ids
+            }
         })
     }
 
-    /// Ids of several texts, padded with 0 to the longest of them: as many values, row after row,
-    /// as the second result says, for each text. What follows the end token changes nothing, so
-    /// padding to the whole context would only cost time.
+    /// Ids of several texts, padded with 0 to the longest of them, or with the model's own token to the
+    /// whole context where its tower sees padding: as many values, row after row, as the second result
+    /// says, for each text.
     pub fn encode_batch(&self, texts: &[&str]) -> Result<(Vec<u32>, usize), ModelError> {
         let rows = texts.iter().map(|text| self.encode(text)).collect::<Result<Vec<_>, _>>()?;
-        let longest = rows.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let (longest, pad) = match self.padding {
+            Padding::Longest => (rows.iter().map(Vec::len).max().unwrap_or(0).max(1), 0),
+            Padding::Context(pad) => (self.context, pad),
+        };
         let mut ids = Vec::with_capacity(rows.len() * longest);
         for row in rows {
             ids.extend_from_slice(&row);
-            ids.resize(ids.len() + longest - row.len(), 0);
+            ids.resize(ids.len() + longest - row.len(), pad);
         }
         Ok((ids, longest))
     }
@@ -115,6 +165,16 @@ impl Tokenizer {
     pub fn context(&self) -> usize {
         self.context
     }
+}
+
+/// Ends and pads a text of `SigLIP`.
+const SIGLIP_END: &str = "</s>";
+
+/// What `SigLIP`'s tokenizer does to a text before splitting it: ASCII punctuation goes, white space
+/// becomes single spaces, letters are lowered.
+fn canonical(text: &str) -> String {
+    let kept: String = text.chars().filter(|c| !c.is_ascii_punctuation()).collect();
+    kept.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 /// What CLIP's code does to a text before splitting it, as far as queries need it: entities are
@@ -179,7 +239,13 @@ mod tests {
     const END: u32 = 49407;
 
     fn clip(context: usize) -> Tokenizer {
-        Tokenizer { vocabulary: Vocabulary::Clip(Box::default()), context, vocab: 49408 }
+        Tokenizer {
+            vocabulary: Vocabulary::Clip(Box::default()),
+            context,
+            vocab: 49408,
+            padding: Padding::Longest,
+            is_canonical: false,
+        }
     }
 
     /// Words of a small vocabulary, with an end token 3.

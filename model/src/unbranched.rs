@@ -10,6 +10,7 @@ use candle_nn::VarBuilder;
 
 use crate::bt_adapter::{DropPath, PatchTokens, TemporalLayer, class_tokens_of, patches_of};
 use crate::config::{BranchConfig, VisionConfig};
+use crate::family::Family;
 use crate::layers::{Block, BlockConfig};
 use crate::ops::Ops;
 use crate::system::System;
@@ -31,6 +32,7 @@ impl Unbranched {
     pub(crate) fn new(
         config: BranchConfig,
         vision: VisionConfig,
+        family: Family,
         ops: Ops,
         vb: &VarBuilder,
     ) -> Result<Self> {
@@ -38,13 +40,14 @@ impl Unbranched {
         let BranchConfig { system, layers, max_frames, .. } = config;
         let own = vb.pp("btadapter_S_layers");
         let first = depth - layers;
+        let config_of = BlockConfig { width, heads, mlp, depth, style: family.image_blocks() };
         let block = |layer: usize| {
             let vb = if system.copies_blocks() {
                 own.pp(layer)
             } else {
                 vb.pp("layers").pp(first + layer)
             };
-            Block::new(BlockConfig { width, heads, mlp, depth }, ops, &vb)
+            Block::new(config_of, ops, &vb)
         };
         let temporal = vb.pp("btadapter_T_layers");
         let with_time = if system.attends_over_time() { layers } else { 0 };
@@ -58,7 +61,7 @@ impl Unbranched {
             config,
             time_embed,
             t_layers: (0..with_time)
-                .map(|layer| TemporalLayer::new(width, heads, ops, &temporal.pp(layer)))
+                .map(|layer| TemporalLayer::new(config_of, ops, &temporal.pp(layer)))
                 .collect::<Result<_>>()?,
             blocks: (0..layers).map(block).collect::<Result<_>>()?,
         })

@@ -8,12 +8,15 @@ use crate::ModelError;
 use crate::config::{Architecture, VisionConfig};
 
 impl Architecture {
-    /// Floating-point operations of the products of matrices for one frame: CLIP's image tower. A
-    /// multiplication and an addition count as two.
+    /// Floating-point operations of the products of matrices, or of the convolutions, for one frame: the
+    /// image tower. A multiplication and an addition count as two.
     pub fn operations_of_frame(&self) -> f64 {
+        if let Some(stages) = self.vision.stages {
+            return 2.0 * convolutions(self.vision, stages);
+        }
         let VisionConfig { width, layers, mlp, .. } = self.vision;
         let (patches, width, mlp) = (self.vision.patches() as f64, width as f64, mlp as f64);
-        let tokens = patches + 1.0;
+        let tokens = patches + if self.family.has_states() { 1.0 } else { 0.0 };
         let block = attention(tokens, tokens, width) + 2.0 * width * mlp * tokens;
         2.0 * (patches * self.vision.patch_values() as f64 * width + layers as f64 * block)
     }
@@ -31,6 +34,25 @@ impl Architecture {
             + 2.0 * width * mlp * (patches * frames + 1.0);
         2.0 * (projection + layers * (temporal + spatial))
     }
+}
+
+/// Multiplications of `MobileCLIP`'s image tower for one frame.
+fn convolutions(vision: VisionConfig, stages: [usize; 4]) -> f64 {
+    let last = (vision.width / 2) as f64;
+    let (first, hidden) = (last / 8.0, vision.mlp as f64 / last);
+    let area = |reduced: f64| (vision.image as f64 / reduced).powi(2);
+    let mut all = area(2.0) * 27.0 * first + area(4.0) * (9.0 * first + first * first);
+    for (at, depth) in stages.into_iter().enumerate() {
+        let (positions, width) = (area((4 << at) as f64), first * (1 << at) as f64);
+        let mixer = match at {
+            3 => attention(positions, positions, width),
+            _ => 9.0 * positions * width,
+        };
+        let mlp = positions * width * (49.0 + 2.0 * hidden * width);
+        let halve = if at == 0 { 0.0 } else { positions * width * (49.0 + width) };
+        all += halve + depth as f64 * (mixer + mlp);
+    }
+    all + area(32.0) * 9.0 * vision.width as f64
 }
 
 /// Multiplications of an attention in which each of `tokens` looks at `seen`, its four projections
@@ -68,6 +90,22 @@ pub fn matrix_peak(device: &Device, dtype: DType, seconds: f64) -> Result<f64, M
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_of_mobileclip_costs_what_pytorch_counts() {
+        let architecture: Architecture = serde_json::from_value(serde_json::json!({
+            "family": "mobile-clip",
+            "vision": {"image": 256, "patch": 32, "width": 1024, "heads": 16, "layers": 40,
+                "mlp": 1536, "stages": [4, 12, 20, 4]},
+            "text": {"vocab": 8, "width": 8, "heads": 1, "layers": 1, "mlp": 8, "context": 8},
+            "projection": 512,
+            "branch": null
+        }))
+        .unwrap();
+        // `FlopCounterMode` on timm's fastvit_mci1, its branches made one; norms and the mean are not counted.
+        let macs = architecture.operations_of_frame() / 2.0;
+        assert!((macs / 4.658_266e9 - 1.0).abs() < 2e-3, "{macs:e}");
+    }
 
     fn l14() -> Architecture {
         serde_json::from_value(serde_json::json!({

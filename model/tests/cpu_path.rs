@@ -224,8 +224,7 @@ fn texts_of_every_length_are_embedded_as_on_tensors() {
         )
         .unwrap();
         let vb = generated::var_builder(&Device::Cpu).pp("text_backbone");
-        let tower =
-            TextTower::new(architecture.text, architecture.projection, Ops::Fused, &vb).unwrap();
+        let tower = TextTower::new(&architecture, Ops::Fused, &vb).unwrap();
         let tokenizer = || Tokenizer::new(&config, None).unwrap();
         let cpu = CpuTextEncoder::new(&tower, tokenizer()).unwrap();
         let tensors = TensorTextEncoder::new(tower, tokenizer());

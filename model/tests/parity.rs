@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use footage_model::config::Architecture;
-use footage_model::{Device, Ops, check};
+use footage_model::{Device, Ops, TensorDifference, check};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -58,6 +58,48 @@ fn assert_parity(ops: Ops) {
             "{name} was not compared"
         );
     }
+}
+
+/// BT-Adapter's own code beside EVA-CLIP, summed as it does; the text tower is `OpenCLIP`'s.
+fn assert_eva_parity(ops: Ops) {
+    let folder = golden("eva_tiny");
+    let json = fs_err::read(folder.join("architecture.json")).unwrap();
+    let architecture: Architecture = serde_json::from_slice(&json).unwrap();
+    let file = |name: &str| folder.join(name);
+    let run = |weights: &Path, input: &str, expected: &str| {
+        check(weights, &file(input), &file(expected), Some(&architecture), ops, &Device::Cpu)
+            .unwrap()
+    };
+    let image = run(&file("weights.safetensors"), "input.safetensors", "expected.safetensors");
+
+    let both = tempfile::tempdir().unwrap();
+    let weights = both.path().join("both.safetensors");
+    let mut tensors =
+        candle_core::safetensors::load(file("weights.safetensors"), &Device::Cpu).unwrap();
+    tensors.extend(candle_core::safetensors::load(file("text.safetensors"), &Device::Cpu).unwrap());
+    candle_core::safetensors::save(&tensors, &weights).unwrap();
+    let text = run(&weights, "text_expected.safetensors", "text_expected.safetensors");
+
+    for difference in image.differences.iter().chain(&text.differences) {
+        let TensorDifference { name, max_abs_diff, .. } = difference;
+        assert!(*max_abs_diff <= TOLERANCE, "{name} is off by {max_abs_diff:e}");
+    }
+    for rounded in &image.rounded {
+        assert!(rounded.cosine > 0.999, "{rounded:?}");
+    }
+    // Three states, six of the branch, the embedding, and again as other devices compute it.
+    assert_eq!((image.differences.len(), image.not_compared.len()), (11, 0));
+    assert_eq!(
+        (text.differences.len(), &text.not_compared[..]),
+        (1, &["token_ids".to_owned()][..])
+    );
+}
+
+#[test]
+fn every_intermediate_beside_eva_clip_is_the_reference_s() {
+    assert_eva_parity(Ops::Fused);
+    assert_eva_parity(Ops::Composed);
+    assert_eva_parity(Ops::Learning);
 }
 
 #[test]

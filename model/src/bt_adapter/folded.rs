@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use super::{BtAdapter, SpatialLayer, TemporalLayer, VideoTower};
 use crate::clip_vision::VisionTower;
 use crate::layers::{Attention, Block, LayerNorm, Linear, Mlp};
-use crate::ops::{Ops, QUICK_GELU};
+use crate::ops::{Activation, Ops, QUICK_GELU};
 
 impl VideoTower {
     /// The same tower for inference, with weights of `dtype`. What can be multiplied into weights
@@ -30,10 +30,12 @@ impl VisionTower {
     fn folded(&self, dtype: DType) -> Result<Self> {
         Ok(Self {
             config: self.config,
+            family: self.family,
             class_embedding: self.class_embedding.to_dtype(dtype)?,
             patch_embedding: self.patch_embedding.to_dtype(dtype)?,
             position_embedding: self.position_embedding.to_dtype(dtype)?,
-            pre_layrnorm: self.pre_layrnorm.folded(dtype)?,
+            patch_bias: self.patch_bias.as_ref().map(|bias| bias.to_dtype(dtype)).transpose()?,
+            pre_layrnorm: self.pre_layrnorm.as_ref().map(|n| n.folded(dtype)).transpose()?,
             layers: self.layers.iter().map(|block| block.folded(dtype)).collect::<Result<_>>()?,
             post_layernorm: self.post_layernorm.clone(),
             visual_projection: self.visual_projection.clone(),
@@ -100,9 +102,14 @@ impl Attention {
 
 impl Mlp {
     fn folded(&self, dtype: DType) -> Result<Self> {
+        let factor = match self.activation {
+            Activation::QuickGelu => QUICK_GELU,
+            Activation::Gelu | Activation::GeluTanh => 1.0,
+        };
         Ok(Self {
-            fc1: self.fc1.folded(QUICK_GELU, QUICK_GELU, dtype)?,
-            fc2: self.fc2.folded(1.0 / QUICK_GELU, 1.0, dtype)?,
+            fc1: self.fc1.folded(factor, factor, dtype)?,
+            fc2: self.fc2.folded(1.0 / factor, 1.0, dtype)?,
+            activation: self.activation,
             ops: Ops::Folded,
         })
     }
@@ -111,7 +118,7 @@ impl Mlp {
 impl LayerNorm {
     fn folded(&self, dtype: DType) -> Result<Self> {
         let (weight, bias) = (self.weight.to_dtype(dtype)?, self.bias.to_dtype(dtype)?);
-        Ok(Self { weight, bias, ops: Ops::Folded })
+        Ok(Self { weight, bias, eps: self.eps, ops: Ops::Folded })
     }
 }
 

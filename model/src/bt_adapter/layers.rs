@@ -21,10 +21,11 @@ pub struct TemporalLayer {
 }
 
 impl TemporalLayer {
-    pub(crate) fn new(width: usize, heads: usize, ops: Ops, vb: &VarBuilder) -> Result<Self> {
+    pub(crate) fn new(config: BlockConfig, ops: Ops, vb: &VarBuilder) -> Result<Self> {
+        let BlockConfig { width, style, .. } = config;
         Ok(Self {
-            layer_norm1: LayerNorm::new(width, ops, &vb.pp("layer_norm1"))?,
-            self_attn: Attention::fresh(width, heads, ops, &vb.pp("self_attn"))?,
+            layer_norm1: LayerNorm::with_eps(width, style.eps, ops, &vb.pp("layer_norm1"))?,
+            self_attn: Attention::fresh(config, ops, &vb.pp("self_attn"))?,
             temporal_fc: Linear::zero(width, width, &vb.pp("temporal_fc"))?,
         })
     }

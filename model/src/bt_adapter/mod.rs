@@ -102,7 +102,9 @@ impl BtAdapter {
             _ => None,
         };
         let (t_layers, s_layers) = (vb.pp("btadapter_T_layers"), vb.pp("btadapter_S_layers"));
-        let block = BlockConfig { width, heads, mlp, depth };
+        let family = vision.family;
+        let block = BlockConfig { width, heads, mlp, depth, style: family.branch_blocks() };
+        let over_time = BlockConfig { style: family.image_blocks(), ..block };
         Ok(Self {
             cls_token: vb.get_with_hints((1, 1, width), "btadapter_cls_token", zero)?,
             time_embed: vb.pp("btadapter_time_embed").get_with_hints(
@@ -113,7 +115,7 @@ impl BtAdapter {
             position_embedding: vision.position_embedding().clone(),
             balance,
             t_layers: (0..config.layers)
-                .map(|layer| TemporalLayer::new(width, heads, ops, &t_layers.pp(layer)))
+                .map(|layer| TemporalLayer::new(over_time, ops, &t_layers.pp(layer)))
                 .collect::<Result<_>>()?,
             s_layers: (0..config.layers)
                 .map(|layer| SpatialLayer::new(block, ops, &s_layers.pp(layer)))

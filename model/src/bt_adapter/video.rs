@@ -40,7 +40,7 @@ pub struct VideoOutput {
 impl VideoTower {
     /// Takes the parameters below `vb` (`backbone` in a checkpoint of the reference).
     pub fn new(architecture: &Architecture, ops: Ops, vb: &VarBuilder) -> Result<Self> {
-        let vision = VisionTower::new(architecture.vision, architecture.projection, ops, vb)?;
+        let vision = VisionTower::new(architecture, ops, vb)?;
         let (branch, unbranched) = above(architecture, &vision, ops, vb)?;
         Ok(Self { vision, branch, unbranched })
     }
@@ -134,5 +134,5 @@ pub(crate) fn above(
     if config.system.has_branch() {
         return Ok((Some(BtAdapter::new(config, vision, ops, vb)?), None));
     }
-    Ok((None, Some(Unbranched::new(config, architecture.vision, ops, vb)?)))
+    Ok((None, Some(Unbranched::new(config, architecture.vision, architecture.family, ops, vb)?)))
 }

@@ -51,7 +51,8 @@ use crate::config::{Architecture, VisionConfig};
 use crate::encoder::{
     FrameFeatures, MAX_FRAMES_WITHOUT_BRANCH, States, VideoEncoder, frames_of_each,
 };
-use crate::layers::{Block, BlockConfig};
+use crate::family::Family;
+use crate::layers::{Block, BlockConfig, BlockStyle};
 use crate::ops::Ops;
 use crate::preprocess::Preprocess;
 use crate::unbranched::Unbranched;
@@ -125,6 +126,12 @@ impl Above {
     }
 }
 
+/// Only CLIP's blocks are fused here.
+fn not_here(family: Family) -> ModelError {
+    let what = "is not computed by the processor's own path: use the tensor encoders";
+    ModelError::Family { family: family.name(), what }
+}
+
 impl CpuVideoEncoder {
     /// Packs the tower's weights, which must lie on the CPU in `f32`.
     pub fn new(
@@ -150,11 +157,16 @@ impl CpuVideoEncoder {
         let VisionConfig { width, heads, mlp, layers: depth, .. } = architecture.vision;
         let ops = Ops::Fused;
         let without_blocks = VisionConfig { layers: 0, ..architecture.vision };
-        let mut vision = VisionTower::new(without_blocks, architecture.projection, ops, vb)?;
+        let mut vision = VisionTower::new(
+            &Architecture { vision: without_blocks, ..architecture.clone() },
+            ops,
+            vb,
+        )?;
         vision.config.layers = depth;
         let above = above(architecture, &vision, ops, vb)?;
         vision.config.layers -= above.1.as_ref().map_or(0, |system| system.config().layers);
-        let (config, blocks) = (BlockConfig { width, heads, mlp, depth }, vb.pp("layers"));
+        let (config, blocks) =
+            (BlockConfig { width, heads, mlp, depth, style: BlockStyle::CLIP }, vb.pp("layers"));
         let block = |at: usize| Ok(Block::new(config, ops, &blocks.pp(at))?);
         Self::of(&vision, above, block, preprocess, precision)
     }

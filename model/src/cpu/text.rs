@@ -67,6 +67,9 @@ pub(crate) struct CpuTextTower {
 
 impl CpuTextTower {
     pub(crate) fn new(tower: TextTower) -> Result<Self, ModelError> {
+        if !tower.family.is_clip() {
+            return Err(super::not_here(tower.family));
+        }
         let arithmetic = Arithmetic::vectors();
         let [projection] = Packed::all([raw(&tower.text_projection)?], arithmetic)?;
         let block = |layer: Block| CpuBlock::new(&layer, arithmetic);

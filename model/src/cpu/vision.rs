@@ -55,6 +55,12 @@ impl CpuVision {
         states: usize,
         arithmetic: Arithmetic,
     ) -> Result<Self, ModelError> {
+        let (family, Some(pre_norm)) = (tower.family, &tower.pre_layrnorm) else {
+            return Err(super::not_here(tower.family));
+        };
+        if !family.is_clip() {
+            return Err(super::not_here(family));
+        }
         let patch_embedding = Raw {
             weight: floats_of(&tower.patch_embedding)?,
             bias: Vec::new(),
@@ -67,7 +73,7 @@ impl CpuVision {
             patch_embedding,
             class_embedding: floats_of(&tower.class_embedding)?,
             position_embedding: floats_of(&tower.position_embedding)?,
-            pre_norm: Norm::new(&tower.pre_layrnorm)?,
+            pre_norm: Norm::new(pre_norm)?,
             blocks: (0..tower.config.layers)
                 .into_par_iter()
                 .map(packed)

@@ -13,18 +13,18 @@ pub enum Batches {
 
 /// A part of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(crate) struct Part {
     /// Position of its first item.
-    pub(super) first: usize,
+    pub(crate) first: usize,
     /// Its items.
-    pub(super) count: usize,
+    pub(crate) count: usize,
     /// Items that the device is given: `count`, or more.
-    pub(super) size: usize,
+    pub(crate) size: usize,
 }
 
 impl Batches {
     /// The parts of a batch of `count`, in order.
-    pub(super) fn parts(self, count: usize) -> Vec<Part> {
+    pub(crate) fn parts(self, count: usize) -> Vec<Part> {
         let Self::Buckets(most) = self else {
             let whole = Part { first: 0, count, size: count };
             return if count == 0 { Vec::new() } else { vec![whole] };

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use footage_clip::{Embedding, RgbFrame};
 
 pub use self::batches::Batches;
-use self::pixels::DevicePixels;
+pub(crate) use self::pixels::DevicePixels;
 use crate::ModelError;
 use crate::bt_adapter::{BranchOptions, VideoTower};
 use crate::clip_text::TextTower;

@@ -11,7 +11,7 @@ use crate::preprocess::Preprocess;
 /// Scaling stays on the host: frames that come from the decoder have the right size already, and only
 /// the cut is copied.
 #[derive(Clone, Debug)]
-pub(super) struct DevicePixels {
+pub(crate) struct DevicePixels {
     preprocess: Preprocess,
     /// Of red, green and blue, 0 to 255, `[3]` of `f32`.
     mean: Tensor,
@@ -21,7 +21,7 @@ pub(super) struct DevicePixels {
 
 impl DevicePixels {
     /// For a tower on `device` that takes pixels of `dtype`.
-    pub(super) fn new(
+    pub(crate) fn new(
         preprocess: Preprocess,
         device: &Device,
         dtype: DType,
@@ -31,9 +31,14 @@ impl DevicePixels {
         Ok(Self { preprocess, mean, std, dtype })
     }
 
+    /// Where the input lies.
+    pub(crate) fn device(&self) -> &Device {
+        self.mean.device()
+    }
+
     /// The input of the tower for `frames`, `[size, 3, image, image]`; the last frame again where there
     /// are fewer than `size`.
-    pub(super) fn of(&self, frames: &[RgbFrame], size: usize) -> Result<Tensor, ModelError> {
+    pub(crate) fn of(&self, frames: &[RgbFrame], size: usize) -> Result<Tensor, ModelError> {
         let side = self.preprocess.side();
         let mut bytes = Vec::with_capacity(size * self.preprocess.len());
         for frame in frames {

@@ -25,6 +25,11 @@ impl Weights {
         Ok(())
     }
 
+    /// Takes a parameter out.
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.vars.remove(name);
+    }
+
     /// Says which parameters are closed: those whose names begin with one of `prefixes`.
     pub fn close(&mut self, prefixes: &[&str]) {
         self.closed = prefixes.iter().map(ToString::to_string).collect();

@@ -5,6 +5,7 @@
 
 mod names;
 mod pickle;
+mod relatives;
 mod torch;
 mod zip;
 
@@ -18,6 +19,7 @@ use safetensors::SafeTensors;
 use serde::Serialize;
 
 pub(crate) use self::names::{is_ignorable, known_name};
+pub(crate) use self::relatives::in_our_form;
 use crate::ModelError;
 use crate::checkpoint::CheckpointError;
 use crate::model::map_file;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use footage_model::{
-    DeviceChoice, FrameFeatures, Model, Precision, RgbFrame, device_name, matrix_peak,
+    DeviceChoice, FrameFeatures, Model, ModelError, Precision, RgbFrame, device_name, matrix_peak,
 };
 use serde_json::json;
 
@@ -17,9 +17,9 @@ pub(super) struct Bench {
     /// Clips given to the model at once; several, parted by commas
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,4")]
     batch: Vec<usize>,
-    /// How exactly is multiplied; several, parted by commas
-    #[arg(long, value_name = "P,...", value_delimiter = ',', default_value = "f32,bf16",
-        value_parser = precision)]
+    /// How exactly is multiplied; several, parted by commas. Unless stated f32, and bf16 where the model
+    /// is computed in it
+    #[arg(long, value_name = "P,...", value_delimiter = ',', value_parser = precision)]
     precision: Vec<Precision>,
     /// Where to compute: auto, cpu, cuda or cuda:1; the setting model.device unless given
     #[arg(long, value_name = "DEVICE")]
@@ -57,6 +57,14 @@ struct Measured {
     peak_mib: Option<u64>,
 }
 
+/// Whether a model was refused for what its family is not computed with.
+fn is_of_family(error: &anyhow::Error) -> bool {
+    let is = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(ModelError::Family { .. }))
+    };
+    error.chain().any(is)
+}
+
 pub(super) fn bench(args: &Bench, house: &House) -> Result<Outcome> {
     ensure!((0.1..=600.0).contains(&args.seconds), "--seconds: choose 0.1 to 600");
     let are_sane = args.batch.iter().all(|batch| (1..=256).contains(batch));
@@ -67,18 +75,25 @@ pub(super) fn bench(args: &Bench, house: &House) -> Result<Outcome> {
     let choice = args.device.unwrap_or(house.settings.device);
     let device = choice.open()?;
     let mut peaks = Vec::new();
-    for precision in &args.precision {
+    let is_stated = !args.precision.is_empty();
+    let all = [Precision::F32, Precision::Bf16];
+    for precision in if is_stated { &args.precision[..] } else { &all } {
         let mut house = house.clone();
         house.settings.precision = *precision;
         house.settings.device = choice;
+        let began = Instant::now();
+        let model = match house.open_model() {
+            Err(error) if !is_stated && lines.len() >= args.batch.len() && is_of_family(&error) => {
+                continue;
+            }
+            opened => opened?,
+        };
+        let loading = began.elapsed();
         let peak = (!device.is_cpu())
             .then(|| matrix_peak(&device, precision.dtype(), args.seconds.min(2.0)))
             .transpose()?;
         peaks
             .push(json!({ "precision": precision, "matrix_tflops": peak.map(|peak| peak / 1e12) }));
-        let began = Instant::now();
-        let model = house.open_model()?;
-        let loading = began.elapsed();
         model.name().clone_into(&mut name);
         frames = model.window().length();
         for batch in &args.batch {

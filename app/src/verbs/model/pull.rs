@@ -180,8 +180,9 @@ fn told(place: &Path, inspected: &Result<Inspection, String>) -> String {
                     other => format!("{} of {} layers", other.name(), branch.layers),
                 },
             );
+            let family = config.architecture.family.name();
             lines.push(format!(
-                "taken as: {0}x{0} pixels, patch {1}, {2} blocks of {3} channels, {branch}, \
+                "taken as: {family}, {0}x{0} pixels, patch {1}, {2} blocks of {3} channels, {branch}, \
                  embeddings of {4}",
                 vision.image,
                 vision.patch,

@@ -40,7 +40,11 @@ pub(super) fn system(
         let to = format!("backbone.btadapter_T_layers.{i}");
         norm(weights, &format!("{to}.layer_norm1"), d)?;
         for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
-            linear(weights, &format!("{to}.self_attn.{part}"), (d, d), rng)?;
+            let name = format!("{to}.self_attn.{part}");
+            linear(weights, &name, (d, d), rng)?;
+            if part == "k_proj" && !architecture.family.image_blocks().key_bias {
+                weights.remove(&format!("{name}.bias"));
+            }
         }
         weights.fill(format!("{to}.temporal_fc.weight"), &[d, d], 0.0)?;
         weights.fill(format!("{to}.temporal_fc.bias"), &[d], 0.0)?;

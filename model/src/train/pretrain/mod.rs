@@ -15,6 +15,8 @@ mod losses;
 mod mask;
 mod recipe;
 #[cfg(test)]
+mod relatives;
+#[cfg(test)]
 mod systems;
 #[cfg(test)]
 mod tests;
@@ -45,11 +47,13 @@ use crate::checkpoint::Checkpoint;
 use crate::clip_text::TextTower;
 use crate::config::{Architecture, BranchConfig, BranchMode, ModelConfig, TokenizerKind};
 use crate::cpu::{CpuTextEncoder, CpuVideoEncoder, Precision};
-use crate::encoder::{FrameFeatures, States, TextEncoder as _, VideoEncoder as _};
+use crate::encoder::{FrameFeatures, States, TextEncoder, VideoEncoder};
+use crate::family::Family;
 use crate::layers::{LayerNorm, Linear};
 use crate::ops::Ops;
 use crate::preprocess::Preprocess;
 use crate::system::System;
+use crate::tensor_encoder::{TensorTextEncoder, TensorVideoEncoder};
 use crate::tokenizer::Tokenizer;
 
 /// What a new branch is to be where a model has none.
@@ -95,8 +99,8 @@ pub struct Pretraining {
     tower: VideoTower,
     /// Of the token loss; there is none without a branch.
     head: Option<(Linear, LayerNorm)>,
-    video: CpuVideoEncoder,
-    text: CpuTextEncoder,
+    video: Box<dyn VideoEncoder>,
+    text: Box<dyn TextEncoder>,
 }
 
 impl std::fmt::Debug for Pretraining {
@@ -139,7 +143,8 @@ impl Pretraining {
                 Start::New(system, layers) => (system, layers),
                 Start::Own => (System::default(), None),
             };
-            config.architecture.branch = new_branch(system, layers, own);
+            config.architecture.branch =
+                new_branch(system, layers, own, config.architecture.family);
             config.check()?;
             if config.architecture.branch.is_some() {
                 fresh::system(&config.architecture, &frozen, &mut weights, &mut rng)?;
@@ -174,12 +179,7 @@ impl Pretraining {
         let audit = Checkpoint::of_tensors(&whole)?;
         let vb = audit.var_builder(&Device::Cpu);
         VideoTower::new(architecture, Ops::Fused, &vb.pp("backbone"))?;
-        let text = TextTower::new(
-            architecture.text,
-            architecture.projection,
-            Ops::Fused,
-            &vb.pp("text_backbone"),
-        )?;
+        let text = TextTower::new(architecture, Ops::Fused, &vb.pp("text_backbone"))?;
         audit.finish()?;
 
         let mut all: HashMap<String, Tensor> = frozen.clone().into_iter().collect();
@@ -196,10 +196,15 @@ impl Pretraining {
             None
         };
         let preprocess = Preprocess::new(config.preprocess.clone(), architecture.vision.image);
-        let video = CpuVideoEncoder::new(&tower, preprocess, Precision::default())?;
+        let video = daily(&tower, preprocess)?;
         let words = Tokenizer::new(&config, tokenizer_file)?;
+        let text: Box<dyn TextEncoder> = if architecture.family.is_clip() {
+            Box::new(CpuTextEncoder::new(&text, words)?)
+        } else {
+            Box::new(TensorTextEncoder::new(text, words))
+        };
         Ok(Self {
-            text: CpuTextEncoder::new(&text, words)?,
+            text,
             tokenizer_file: tokenizer_file.map(<[u8]>::to_vec),
             frozen_hash: hash_of(&config, &frozen)?,
             config,
@@ -251,7 +256,7 @@ impl Pretraining {
         let mut all = vec![f16::ZERO; frames.len() * len];
         let features = self.video.frame_features(frames)?;
         for (to, frame) in all.chunks_exact_mut(len).zip(&features) {
-            to.convert_from_f32_slice(frame.floats(len)?);
+            to.convert_from_f32_slice(&frame.as_floats(len)?);
         }
         Ok(all)
     }
@@ -264,14 +269,20 @@ impl Pretraining {
     pub fn embed(&self, clips: &[Vec<f16>]) -> Result<Vec<Embedding>, ModelError> {
         let vision = &self.config.architecture.vision;
         let preprocess = Preprocess::new(self.config.preprocess.clone(), vision.image);
-        let encoder = CpuVideoEncoder::new(&self.tower, preprocess, Precision::default())?;
-        let frame = |frame: &[f16]| {
-            let mut values = vec![0.0; frame.len()].into_boxed_slice();
+        let encoder = daily(&self.tower, preprocess)?;
+        let shape = (1, self.tower.states_needed(), 1 + vision.patches(), vision.width);
+        let is_clip = self.config.architecture.family.is_clip();
+        let frame = |frame: &[f16]| -> Result<FrameFeatures, ModelError> {
+            let mut values = vec![0.0; frame.len()];
             frame.convert_to_f32_slice(&mut values);
-            FrameFeatures(Arc::new(States::Floats(values)))
+            Ok(FrameFeatures(Arc::new(if is_clip {
+                States::Floats(values.into_boxed_slice())
+            } else {
+                States::Tensor(Tensor::from_vec(values, shape, &Device::Cpu)?)
+            })))
         };
         let clips = clips.iter().map(|clip| clip.chunks(self.frame_len()).map(frame).collect());
-        encoder.embed_clips(&clips.collect::<Vec<_>>())
+        encoder.embed_clips(&clips.collect::<Result<Vec<_>, _>>()?)
     }
 
     /// The frozen embedding of each caption, of unit length, `[B, P]`. A caption beyond the context
@@ -331,17 +342,29 @@ impl Pretraining {
     }
 }
 
+/// What embeds clips with these weights in daily use, on the CPU.
+fn daily(tower: &VideoTower, preprocess: Preprocess) -> Result<Box<dyn VideoEncoder>, ModelError> {
+    Ok(if tower.vision.family.is_clip() {
+        Box::new(CpuVideoEncoder::new(tower, preprocess, Precision::default())?)
+    } else {
+        Box::new(TensorVideoEncoder::new(tower.folded(DType::F32)?, preprocess)?)
+    })
+}
+
 /// A new system of `layers` layers, or as many as a branch before it had, which also says how long clips
 /// may be; none for plain CLIP.
 fn new_branch(
     system: System,
     layers: Option<usize>,
     before: Option<BranchConfig>,
+    family: Family,
 ) -> Option<BranchConfig> {
     if system == System::MeanPooled {
         return None;
     }
-    let before = before.unwrap_or(NEW_BRANCH);
+    // Beside EVA-CLIP the authors sum.
+    let mode = if family.is_clip() { BranchMode::Gated } else { BranchMode::Additive };
+    let before = before.unwrap_or(BranchConfig { mode, ..NEW_BRANCH });
     let own = if before.layers > 0 { before.layers } else { NEW_BRANCH.layers };
     let layers = if system.learns() { layers.unwrap_or(own) } else { 0 };
     Some(BranchConfig { system, layers, ..before })
