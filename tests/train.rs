@@ -131,6 +131,22 @@ fn the_paper_s_other_systems_are_trained_measured_and_searched_by_the_same_comma
         assert!(!found["moments"].as_array().unwrap().is_empty(), "{found}");
     }
 
+    // Nothing is learned by an average, and nothing that was learned is overwritten by it.
+    let trained = folder.path().join("separate-st-frozen");
+    let before = fs_err::read(trained.join("model.safetensors")).unwrap();
+    let averaged = |out: &Path, more: &[&str]| {
+        let mut command = footage();
+        command.args(["model", "train", "--system", "mean-pooled", "--data"]).arg(&videos);
+        run(command.arg("--out").arg(out).args(more))
+    };
+    let said = averaged(&trained, &[]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("holds something already"), "{}", said.err);
+    assert_eq!(fs_err::read(trained.join("model.safetensors")).unwrap(), before);
+    let said = averaged(&folder.path().join("masked"), &["--mask", "0.3"]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("--mask is for systems with a branch"), "{}", said.err);
+
     // What only a branch can do is refused, not left out silently.
     let out = folder.path().join("refused");
     let mut command = footage();

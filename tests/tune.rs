@@ -122,6 +122,7 @@ fn what_cannot_be_learned_is_named_and_what_breaks_keeps_the_last_checkpoint() {
         {"video_id": "lost", "q": "what?", "a": "a dog"},
         {"video_id": video, "q": "what?", "a": " "},
         {"video_id": video, "q": "what is there? ".repeat(100), "a": "a dog"},
+        {"video_id": video, "q": "what is there?", "a": "собака"},
     ]);
     let file = videos.join("instructions.json");
     fs_err::write(&file, instructions.to_string()).unwrap();
@@ -132,9 +133,17 @@ fn what_cannot_be_learned_is_named_and_what_breaks_keeps_the_last_checkpoint() {
     };
     let said = tuned("out", &["--steps", "2"]);
     assert_eq!(said.code, Some(1), "{}", said.err);
-    for why in
-        ["line 3", "called lost", "line 4", "is empty", "line 5", "longer than", "3 instruct"]
-    {
+    for why in [
+        "line 3",
+        "called lost",
+        "line 4",
+        "is empty",
+        "line 5",
+        "longer than",
+        "line 6",
+        "no word for",
+        "4 instruct",
+    ] {
         assert!(said.err.contains(why), "{why}: {}", said.err);
     }
     assert!(folder.path().join("out/answerer.json").is_file());
