@@ -39,7 +39,8 @@ fn what_a_camera_filmed_is_found_by_another_model_as_far_as_it_was_recorded() {
     let before = sentences.map(|words| found(&house, &[], words));
 
     let twin = twin_model(&house.folder().join("twin"));
-    let built = house.run(&["model", "migrate", "--to", &twin, "--switch", "--json"]);
+    let built =
+        house.run(&["model", "migrate", "--to", &twin, "--switch", "--accept-lost", "--json"]);
     assert_eq!(built.code, Some(1), "{built:?}");
     let built: Value = serde_json::from_str(&built.out).unwrap();
     let (made, lost) =

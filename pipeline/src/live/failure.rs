@@ -83,6 +83,9 @@ impl LiveError {
         if debug.is_some_and(is_source_without_words) {
             return Self::Unreachable(one_line(&mask.hide(error.message())));
         }
+        if debug.is_some_and(|debug| debug.contains(NO_WAY_TO_CARRY)) {
+            return Self::Transport;
+        }
         let Some(kind) = error.kind::<gst::ResourceError>() else {
             let said = glib::Error::new(gst::StreamError::Failed, &mask.hide(error.message()));
             return Self::Stream(match error.kind::<gst::StreamError>() {
@@ -99,6 +102,10 @@ impl LiveError {
         }
     }
 }
+
+/// Where RTSP's source gives up after each stream was refused in the way asked for. It calls that a codec
+/// that is not known, in the language of the place.
+const NO_WAY_TO_CARRY: &str = "gst_rtspsrc_setup_streams";
 
 /// Whether a source failed and did not say why: HTTP's does so where there is no server. A failure
 /// further down is told by whoever has it.

@@ -37,7 +37,7 @@ use async_trait::async_trait;
 use rdkafka::error::KafkaError as Raw;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinHandle;
@@ -69,7 +69,7 @@ struct Shared {
     name: String,
     group: String,
     dead_letters: Option<DeadLetters>,
-    producer: FutureProducer<Told>,
+    producer: Mutex<Current>,
     /// One permit for each message that may wait for its report. Closed with the topic.
     room: Semaphore,
     capacity: usize,
@@ -84,6 +84,13 @@ struct Shared {
     closed: watch::Sender<bool>,
 }
 
+/// The producer that is used now. It is replaced when brokers refuse all that it sends.
+struct Current {
+    producer: FutureProducer<Told>,
+    /// How many there were before.
+    generation: u64,
+}
+
 impl KafkaTopic {
     /// Connects to the topic called `name`, whose followers are members of `group`. Makes the topic
     /// where there is none, and fails where it is not as `spec` says.
@@ -95,13 +102,13 @@ impl KafkaTopic {
         dead_letters: Option<DeadLetters>,
     ) -> Result<Self, KafkaError> {
         admin::make_topic(settings, spec).await?;
-        let producer = connect::producer(settings)?;
+        let producer = Current { producer: connect::producer(settings)?, generation: 0 };
         let shared = Shared {
             settings: settings.clone(),
             name: spec.name.clone(),
             group: group.to_owned(),
             dead_letters,
-            producer,
+            producer: Mutex::new(producer),
             room: Semaphore::new(capacity.get().min(Semaphore::MAX_PERMITS)),
             capacity: capacity.get(),
             accepted: Mutex::default(),
@@ -127,7 +134,7 @@ impl KafkaTopic {
 
     /// Waits until a broker has reported on everything that was handed over, for so long at most.
     pub async fn flush(&self, most: Duration) -> Result<(), KafkaError> {
-        let producer = self.shared.producer.clone();
+        let producer = locked(&self.shared.producer).producer.clone();
         let flushed = tokio::task::spawn_blocking(move || producer.flush(most)).await;
         let flushed = flushed.map_err(|error| KafkaError::of("flushing", error))?;
         flushed.map_err(|error| KafkaError::of("flushing", error))
@@ -143,6 +150,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Sent<'a> {
     what: String,
     report: DeliveryFuture,
+    /// Which producer has it.
+    generation: u64,
     _room: SemaphorePermit<'a>,
 }
 
@@ -164,9 +173,14 @@ impl Shared {
             .payload(&json)
             .headers(OwnedHeaders::new().insert(kind));
         loop {
-            match self.producer.send_result(record) {
-                Ok(report) => return Ok(Sent { what, report, _room: room }),
+            let (producer, generation) = {
+                let current = locked(&self.producer);
+                (current.producer.clone(), current.generation)
+            };
+            match producer.send_result(record) {
+                Ok(report) => return Ok(Sent { what, report, generation, _room: room }),
                 Err((error, back)) => {
+                    self.renew_where_cast_out(&error, generation);
                     if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                         return Err(refused(what, &error));
                     }
@@ -186,10 +200,53 @@ impl Shared {
                 *end = (*end).max(delivery.offset + 1);
                 Ok(())
             }
-            Ok(Err((error, _))) => Err(refused(sent.what, &error)),
+            Ok(Err((error, _))) => {
+                self.renew_where_cast_out(&error, sent.generation);
+                Err(refused(sent.what, &error))
+            }
             Err(gone) => Err(PublishError::NotYet(format!("{} ({gone})", sent.what))),
         }
     }
+}
+
+impl Shared {
+    /// Makes a producer in place of one from which brokers take nothing any more. What the former one still
+    /// had is refused, and its publishers try again. An idempotent producer counts its messages; where a
+    /// broker has lost count, each further one is refused.
+    fn renew_where_cast_out(&self, error: &Raw, generation: u64) {
+        if !is_cast_out(error) {
+            return;
+        }
+        let mut current = locked(&self.producer);
+        if current.generation != generation {
+            return;
+        }
+        match connect::producer(&self.settings) {
+            Ok(producer) => {
+                tracing::warn!(%error, "brokers take nothing from this producer: making another one");
+                let next = Current { producer, generation: generation + 1 };
+                let former = std::mem::replace(&mut *current, next);
+                drop(current);
+                former.producer.purge(PurgeConfig::default().queue().inflight());
+            }
+            Err(why) => tracing::warn!(%error, %why, "no other producer can be made"),
+        }
+    }
+}
+
+/// Whether a broker has lost count of a producer's messages.
+fn is_cast_out(error: &Raw) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::Unknown
+                | RDKafkaErrorCode::OutOfOrderSequenceNumber
+                | RDKafkaErrorCode::UnknownProducerId
+                | RDKafkaErrorCode::InvalidProducerEpoch
+                | RDKafkaErrorCode::ProducerFenced
+                | RDKafkaErrorCode::Fatal
+        )
+    )
 }
 
 /// Why a message was not taken.
