@@ -140,6 +140,19 @@ mod tests {
     }
 
     #[test]
+    fn patches_with_a_bias_are_eva_clip_s() {
+        let mut shapes = SHAPES.to_vec();
+        assert_eq!(read_off(&shapes).unwrap().family, Family::Clip);
+        shapes.push(("patch_embed.proj.bias", &[64]));
+        let Architecture { family, vision, branch, .. } = read_off(&shapes).unwrap();
+        assert_eq!((family, vision.heads), (Family::EvaClip, 1));
+        assert_eq!(branch.unwrap().mode, BranchMode::Additive);
+        // EVA01-CLIP-g has heads of 88 channels.
+        shapes[0].1 = &[1408, 3, 1, 1];
+        assert_eq!(read_off(&shapes).unwrap().vision.heads, 16);
+    }
+
+    #[test]
     fn a_tensor_of_odd_rank_is_named() {
         // The branch's norm is only counted.
         for odd in (0..SHAPES.len()).filter(|odd| *odd != 3) {

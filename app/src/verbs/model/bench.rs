@@ -59,10 +59,11 @@ struct Measured {
 
 /// Whether a model was refused for what its family is not computed with.
 fn is_of_family(error: &anyhow::Error) -> bool {
-    let is = |cause: &(dyn std::error::Error + 'static)| {
-        matches!(cause.downcast_ref(), Some(ModelError::Family { .. }))
-    };
-    error.chain().any(is)
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|cause| match cause {
+        ModelError::Folder { source, .. } => matches!(**source, ModelError::Family { .. }),
+        other => matches!(other, ModelError::Family { .. }),
+    })
 }
 
 pub(super) fn bench(args: &Bench, house: &House) -> Result<Outcome> {
